@@ -1,0 +1,63 @@
+#!lua name=nightfeed_nightly
+-- What the nightly run writes. Every write compares the run's fencing token in the same step.
+
+local function slice(list, first, last)
+    local part = {}
+    for i = first, last do
+        part[#part + 1] = list[i]
+    end
+    return part
+end
+
+-- Roll-up: keys 1 count, 2 taken; args 1 the id of this taking. What a killed run had taken comes first, under its own
+-- id, so that no counter is added twice or lost. Replies field, value, ...; one field is `id`. Nil: nothing to take.
+local function take(keys, args)
+    if redis.call('EXISTS', keys[2]) == 0 then
+        if redis.call('EXISTS', keys[1]) == 0 then
+            return false
+        end
+        redis.call('RENAME', keys[1], keys[2])
+        redis.call('HSET', keys[2], 'id', args[1])
+    end
+    return redis.call('HGETALL', keys[2])
+end
+
+-- The newest fencing token of a partition wins: a stalled older run is refused in the write itself.
+local function fenced(key, token)
+    local newest = tonumber(redis.call('HGET', key, 'token') or 0)
+    if tonumber(token) < newest then
+        return true
+    end
+    if tonumber(token) > newest then
+        redis.call('HSET', key, 'token', token)
+    end
+    return false
+end
+
+-- Keys 1 fence, 2… lists; args 1 token, 2 generation, 3 the partition's report when it is done, else "",
+-- then for each list: value, expiry (Unix s).
+local function publish(keys, args)
+    if fenced(keys[1], args[1]) then
+        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    end
+    for i = 2, #keys do
+        redis.call('SET', keys[i], args[2 * i], 'EXAT', args[2 * i + 1])
+    end
+    if args[3] ~= '' then
+        redis.call('HSET', keys[1], 'done', args[2], 'report', args[3])
+    end
+    return #keys - 1
+end
+
+-- Keys 1 token, 2 generation; args 1 token, then fields and values of the generation.
+local function switch(keys, args)
+    if tonumber(redis.call('GET', keys[1]) or 0) ~= tonumber(args[1]) then
+        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    end
+    redis.call('HSET', keys[2], unpack(slice(args, 2, #args)))
+    return 'OK'
+end
+
+redis.register_function('nightfeed_take', take)
+redis.register_function('nightfeed_publish', publish)
+redis.register_function('nightfeed_switch', switch)

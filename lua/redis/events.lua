@@ -7,19 +7,30 @@
 --         then expiry of each day's counters (all Unix s)  then FIELDS for each event  last: newest ts, ms
 --   reply impressions counted, clicks counted, repeats (impressions of what was seen already)
 --
--- A user's seen set holds, for item number n:   n          seen
---                                               n + MARKER seen, no impression counted (a click or hide came first)
---                                               -n         clicked
--- An impression counts when n stands and n + MARKER does not; a click when -n stands, too. Each event adds members,
--- and counters move exactly when such a condition becomes true, so neither order nor repetition changes a total.
+-- A user's seen set of a bucket holds, for item number n:
+--
+--     n          something happened between the user and the item in this bucket: the item is seen
+--     -n         clicked in this bucket
+--     n + MARKER no impression was counted yet, in any live bucket (a click or hide came first)
+--
+-- Over all live buckets: an impression counts when n stands and no n + MARKER does; a click when -n stands, too. Each
+-- event adds members, and counters move exactly when such a condition becomes true, so neither order nor repetition
+-- changes a total. An item is a member of every bucket in which it had an event: it stays seen for a whole window after
+-- the last of them, and what an older bucket knew about clicks and impressions is not lost when that one expires.
 
 local MARKER = 536870912
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
 local FIELDS = 5             -- letter, number or query, bucket index, day index, value
 
--- Membership of every number an event names, over all live buckets: one SMISMEMBER a bucket.
-local function read_seen(seen_keys, events)
+-- What is known of one item: `seen`, `clicked` and `marked` are the buckets in which that member stands, or nil.
+local function stand(item, member, bucket)
+    item[member] = item[member] or {}
+    item[member][bucket] = true
+end
+
+-- What is known of every item that an event names, over all live buckets: one SMISMEMBER a bucket.
+local function read_items(seen_keys, events)
     local probes, slot = {}, {}
     for _, event in ipairs(events) do
         local n = event.number
@@ -30,24 +41,24 @@ local function read_seen(seen_keys, events)
             probes[#probes + 1] = n + MARKER
         end
     end
-    local state = {}
-    if #probes == 0 then
-        return state
-    end
+    local items = {}
     for n in pairs(slot) do
-        state[n] = { seen = nil, clicked = nil, marked = nil }
+        items[n] = {}
     end
-    for _, key in ipairs(seen_keys) do
+    if #probes == 0 then
+        return items
+    end
+    for bucket, key in ipairs(seen_keys) do
         if redis.call('EXISTS', key) == 1 then
             local found = redis.call('SMISMEMBER', key, unpack(probes))
             for n, at in pairs(slot) do
-                if found[at] == 1 then state[n].seen = key end
-                if found[at + 1] == 1 then state[n].clicked = key end
-                if found[at + 2] == 1 then state[n].marked = key end
+                if found[at] == 1 then stand(items[n], 'seen', bucket) end
+                if found[at + 1] == 1 then stand(items[n], 'clicked', bucket) end
+                if found[at + 2] == 1 then stand(items[n], 'marked', bucket) end
             end
         end
     end
-    return state
+    return items
 end
 
 local function parse_events(args, first, last)
@@ -90,48 +101,54 @@ local function count(writes, event, letter, by)
     day[field] = (day[field] or 0) + by
 end
 
-local function count_impression(writes, event, state)
-    writes.impressions = writes.impressions + 1
-    count(writes, event, 'i', 1)
-    if state.clicked then
-        writes.clicks = writes.clicks + 1
-        count(writes, event, 'c', 1)
+local function add(writes, item, member, bucket, number)
+    if not (item[member] and item[member][bucket]) then
+        stand(item, member, bucket)
+        gather(writes.add, bucket, number)
     end
 end
 
-local function impression(writes, event, state, key)
-    if state.marked then
-        gather(writes.remove, state.marked, event.number + MARKER)
-        state.marked = nil
-        count_impression(writes, event, state)
-    elseif state.seen then
+local function counted(item)
+    return item.seen and not item.marked
+end
+
+local function count_click(writes, event)
+    writes.clicks = writes.clicks + 1
+    count(writes, event, 'c', 1)
+end
+
+local function impression(writes, event, item)
+    if counted(item) then
         writes.repeats = writes.repeats + 1
-    else
-        gather(writes.add, key, event.number)
-        state.seen = key
-        count_impression(writes, event, state)
+        add(writes, item, 'seen', event.bucket, event.number)
+        return
+    end
+    add(writes, item, 'seen', event.bucket, event.number)
+    for bucket in pairs(item.marked or {}) do
+        gather(writes.remove, bucket, event.number + MARKER)
+    end
+    item.marked = nil
+    writes.impressions = writes.impressions + 1
+    count(writes, event, 'i', 1)
+    if item.clicked then
+        count_click(writes, event)
     end
 end
 
 -- Whatever a person did with an item, the item is known to them from then on.
-local function mark_known(writes, event, state, key)
-    if not state.seen then
-        gather(writes.add, key, event.number)
-        gather(writes.add, key, event.number + MARKER)
-        state.seen, state.marked = key, key
+local function mark_known(writes, event, item)
+    if not counted(item) then
+        add(writes, item, 'marked', event.bucket, event.number + MARKER)
     end
+    add(writes, item, 'seen', event.bucket, event.number)
 end
 
-local function click(writes, event, state, key)
-    mark_known(writes, event, state, key)
-    if not state.clicked then
-        gather(writes.add, key, -event.number)
-        state.clicked = key
-        if not state.marked then
-            writes.clicks = writes.clicks + 1
-            count(writes, event, 'c', 1)
-        end
+local function click(writes, event, item)
+    mark_known(writes, event, item)
+    if not item.clicked and not item.marked then
+        count_click(writes, event)
     end
+    add(writes, item, 'clicked', event.bucket, -event.number)
 end
 
 local function unpack_acts(raw)
@@ -157,56 +174,68 @@ local function pack_acts(total, order)
 end
 
 -- Dwells add up to a cap; reactions, conversions and hides count once each. `value` is "<hash>" or "<ms>:<hash>:<cap>".
+-- A dwell beyond the cap changes nothing however often it comes, so that it needs no place among the hashes.
 local function act(writes, event, key)
-    local raw = redis.call('HGET', key, event.number)
-    local total, order, known = unpack_acts(raw)
+    local total, order, known = unpack_acts(redis.call('HGET', key, event.number))
     local ms, hash, cap = string.match(event.value, '^(%d+):(%d+):(%d+)$')
     hash = tonumber(hash or event.value)
-    if known[hash] or #order >= MAX_HASHES then
+    local by = ms and math.min(tonumber(ms), tonumber(cap) - total) or 1
+    if by <= 0 or known[hash] or #order >= MAX_HASHES then
         return
     end
     order[#order + 1] = hash
-    local by = 1
-    if ms then
-        by = math.max(0, math.min(tonumber(ms), tonumber(cap) - total))
-        total = total + by
-    end
-    redis.call('HSET', key, event.number, pack_acts(total, order))
-    writes.touched[key] = event.bucket
-    if by > 0 then
-        count(writes, event, event.letter, by)
-    end
+    redis.call('HSET', key, event.number, pack_acts(ms and total + by or total, order))
+    writes.touched[event.bucket] = true
+    count(writes, event, event.letter, by)
 end
 
+-- Whether search `a` comes before `b`: by time, then by text. An entry is "<ts> <query>".
+local function earlier(a, b)
+    local ts_a, ts_b = tonumber(string.match(a, '^%d+')), tonumber(string.match(b, '^%d+'))
+    return ts_a < ts_b or (ts_a == ts_b and a < b)
+end
+
+-- Searches stand in the order of their time, whatever the order they came in; the oldest beyond the limit go.
 local function search(key, event)
-    local entry = event.value .. ' ' .. event.query
-    if not redis.call('LPOS', key, entry) then
-        redis.call('RPUSH', key, entry)
-        redis.call('LTRIM', key, -MAX_SEARCHES, -1)
+    local entry, entries = event.value .. ' ' .. event.query, redis.call('LRANGE', key, 0, -1)
+    local at = #entries
+    while at > 0 and earlier(entry, entries[at]) do
+        at = at - 1
     end
+    if entries[at] == entry or (at == 0 and #entries >= MAX_SEARCHES) then
+        return
+    end
+    if at == #entries then
+        redis.call('RPUSH', key, entry)
+    else
+        redis.call('LINSERT', key, 'BEFORE', entries[at + 1], entry)
+    end
+    redis.call('LTRIM', key, -MAX_SEARCHES, -1)
+end
+
+-- GT alone leaves a key without an expiry as it is.
+local function expire_later(key, at)
+    redis.call('EXPIREAT', key, at, 'NX')
+    redis.call('EXPIREAT', key, at, 'GT')
 end
 
 -- The gathered writes: one command a key. Redis refuses the whole call before it begins when memory is out.
-local function apply(writes, seen_keys, seen_expiry, count_keys, count_expiry)
-    for key, members in pairs(writes.add) do
-        redis.call('SADD', key, unpack(members))
+local function apply(writes, keys, expiry)
+    for bucket, members in pairs(writes.add) do
+        redis.call('SADD', keys.seen[bucket], unpack(members))
+        redis.call('EXPIREAT', keys.seen[bucket], expiry.bucket[bucket], 'NX')
     end
-    for key, members in pairs(writes.remove) do
-        redis.call('SREM', key, unpack(members))
+    for bucket, members in pairs(writes.remove) do
+        redis.call('SREM', keys.seen[bucket], unpack(members))
     end
-    for index, key in ipairs(seen_keys) do
-        if writes.add[key] then
-            redis.call('EXPIREAT', key, seen_expiry[index], 'NX')
-        end
-    end
-    for key, bucket in pairs(writes.touched) do
-        redis.call('EXPIREAT', key, seen_expiry[bucket], 'NX')
+    for bucket in pairs(writes.touched) do
+        redis.call('EXPIREAT', keys.acts[bucket], expiry.bucket[bucket], 'NX')
     end
     for day, fields in pairs(writes.counts) do
         for field, by in pairs(fields) do
-            redis.call('HINCRBY', count_keys[day], field, by)
+            redis.call('HINCRBY', keys.count[day], field, by)
         end
-        redis.call('EXPIREAT', count_keys[day], count_expiry[day], 'NX')
+        redis.call('EXPIREAT', keys.count[day], expiry.day[day], 'NX')
     end
 end
 
@@ -221,30 +250,37 @@ end
 local function record(keys, args)
     local user, buckets, newest = args[1], tonumber(args[2]), args[#args]
     local days = #keys - 2 - 2 * buckets
-    local seen_keys = slice(keys, 3, 2 + buckets)
-    local acts_keys = slice(keys, 3 + buckets, 2 + 2 * buckets)
-    local count_keys = slice(keys, 3 + 2 * buckets, #keys)
-    local seen_expiry = slice(args, 4, 3 + buckets)
-    local count_expiry = slice(args, 4 + buckets, 3 + buckets + days)
+    local named = {
+        seen = slice(keys, 3, 2 + buckets),
+        acts = slice(keys, 3 + buckets, 2 + 2 * buckets),
+        count = slice(keys, 3 + 2 * buckets, #keys),
+    }
+    local expiry = { bucket = slice(args, 4, 3 + buckets), day = slice(args, 4 + buckets, 3 + buckets + days) }
     local events = parse_events(args, 4 + buckets + days, #args - 1)
-    local state, writes = read_seen(seen_keys, events), new_writes()
+    local items, writes = read_items(named.seen, events), new_writes()
     redis.call('ZADD', keys[1], 'GT', newest, user)
     for _, event in ipairs(events) do
-        local seen_key = seen_keys[event.bucket]
         if event.letter == 'i' then
-            impression(writes, event, state[event.number], seen_key)
+            impression(writes, event, items[event.number])
         elseif event.letter == 'c' then
-            click(writes, event, state[event.number], seen_key)
+            click(writes, event, items[event.number])
         elseif event.letter == 's' then
             search(keys[2], event)
-            redis.call('EXPIREAT', keys[2], args[3])
+            expire_later(keys[2], args[3])
         else
-            mark_known(writes, event, state[event.number], seen_key)
-            act(writes, event, acts_keys[event.bucket])
+            mark_known(writes, event, items[event.number])
+            act(writes, event, named.acts[event.bucket])
         end
     end
-    apply(writes, seen_keys, seen_expiry, count_keys, count_expiry)
+    apply(writes, named, expiry)
     return { writes.impressions, writes.clicks, writes.repeats }
 end
 
+-- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because memory
+-- is out, the disk is full, or it is a read-only replica. That is what the edge's /readyz asks.
+local function ready()
+    return 'OK'
+end
+
 redis.register_function('nightfeed_record', record)
+redis.register_function('nightfeed_ready', ready)

@@ -1,0 +1,1 @@
+"""The nightly run: pure stages (score, fresh, subtract, mix, space), and the pipeline that feeds them from Redis."""

@@ -117,7 +117,8 @@ def test_interleaving_keeps_both_orders_and_loses_nothing(data):
     new = data.draw(st.lists(st.integers(100, 109), max_size=10))
     width = data.draw(st.integers(1, 24))
     share, phase = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 0.999))
-    mixed = mix.interleave(lists([top], width + 10), lists([new], width + 10), np.array([share]), np.array([phase]), width)
+    sides = lists([top], width + 10), lists([new], width + 10)
+    mixed = mix.interleave(*sides, np.array([share]), np.array([phase]), width)
     row = rows_of(mixed)[0]
     assert len(row) == min(width, len(top) + len(new))
     got_top, got_new = [e for e in row if e < 100], [e for e in row if e >= 100]

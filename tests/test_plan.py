@@ -76,7 +76,7 @@ def test_plan_known_answer():
 
 def test_nothing_is_lost_between_new_and_scored():
     """An item two days old that nobody has seen is scored by the prior: between a good and a bad one."""
-    rows = [(48, KIND_EVERGREEN, 1, 0, 0, 0), (48, KIND_EVERGREEN, 1, 0, 5000, 500), (48, KIND_EVERGREEN, 1, 0, 5000, 5)]
+    rows = [(48, KIND_EVERGREEN, 1, 0, *counts) for counts in ((0, 0), (5000, 500), (5000, 5))]
     assert build(catalogue(rows), DATE, 1, 0, Settings()).pool.tolist() == [2, 1, 3]
 
 
@@ -177,9 +177,14 @@ def test_repeats_planted_in_a_finished_list_are_counted():
     assert gates.count_repeats(complete, unsure) == 2
 
 
-def test_avoidable_violations_known_answers():
-    """1 1 with a 2 left over could have been avoided; 1 1 with nothing else could not."""
-    assert gates.avoidable([1, 1], [2], gap=1) == 1
-    assert gates.avoidable([1, 1], [], gap=1) == 0
-    assert gates.avoidable([1, 2, 1], [3], gap=2) == 1
-    assert gates.avoidable([1, 2, 3, 1], [], gap=2) == 0
+def test_an_avoidable_violation_planted_in_a_finished_list_is_counted():
+    plan, _, complete, _, chosen = made(np.random.default_rng(12))
+    row = int(np.argmax(complete.lengths))
+    category = plan.category[complete.mixed.entries[row]]
+    first = int(complete.order[row, 0])
+    same = next(place for place in range(1, len(category)) if place != first and category[place] == category[first])
+    other = np.flatnonzero(complete.order[row] == same)
+    if len(other):
+        complete.order[row, other[0]] = complete.order[row, 1]
+    complete.order[row, 1] = same
+    assert gates.count_avoidable(complete, plan, chosen.gap) >= 1

@@ -34,7 +34,8 @@ def test_evergreen_freshness_is_one_for_ninety_days_and_then_none():
 
 
 def test_an_item_from_the_future_has_no_freshness():
-    assert freshness(np.array([-1, -1]), np.array([True, False]), half_life_hours=36, evergreen_days=90).tolist() == [0, 0]
+    fresh = freshness(np.array([-1, -1]), np.array([True, False]), half_life_hours=36, evergreen_days=90)
+    assert fresh.tolist() == [0, 0]
 
 
 @given(st.lists(st.integers(0, 200 * DAY), min_size=2, max_size=20), st.booleans(), st.floats(0.5, 500))

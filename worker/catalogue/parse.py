@@ -47,7 +47,7 @@ def decode(text: bytes) -> Any:
 def _explained(error: orjson.JSONDecodeError) -> str:
     if "UTF-8" in error.msg or "surrogate" in error.msg:
         return f"not valid UTF-8 at column {error.colno}"
-    if "memory" in error.msg:
+    if "depth" in error.msg or "memory" in error.msg:  # the same thing in two releases of orjson
         return f"nested deeper than {MAX_DEPTH} levels"
     return f"not JSON: {error.msg} at column {error.colno}"
 

@@ -37,7 +37,7 @@ def command(date: dt.datetime | None, jobs: int, seed: int, dry_run: bool, force
         with explained("Redis"), click.progressbar(
             length=PARTITIONS, label=f"nightly {day}", file=sys.stderr, hidden=not sys.stderr.isatty()
         ) as bar:
-            result = nightly(store, Options(day, jobs, seed, dry_run, force), lambda done, users: bar.update(1))
+            result = nightly(store, Options(day, jobs, seed, dry_run, force), lambda done, users: bar.update(done))
     except REFUSALS as error:
         if as_json:
             click.echo(orjson.dumps({"date": day.isoformat(), "error": str(error)}))

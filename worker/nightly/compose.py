@@ -21,7 +21,8 @@ WIDTH_FACTOR = 2  # a mixed list is so many times longer than the published one,
 
 @dataclass(frozen=True)
 class Complete:
-    """Finished lists: ``entries`` (users, list_length) uint16, ``lengths`` (users,), the ``mixed`` ones.
+    """Finished lists: ``entries`` (users, list_length) uint16, ``lengths`` (users,), the ``mixed`` ones,
+    and ``order`` (users, list_length) int32, the place of each entry in its mixed list.
 
     ``narrowed`` (users,): items that stand closer to their category than the gap, since no order avoids it;
     ``missed`` (users,): best evergreen items that should be in the list and are not; ``new`` (users,): new items in it.
@@ -30,6 +31,7 @@ class Complete:
     entries: NDArray[np.uint16]
     lengths: NDArray[np.int32]
     mixed: Mixed
+    order: NDArray[np.int32]
     narrowed: NDArray[np.int32]
     missed: NDArray[np.int64]
     new: NDArray[np.int64]
@@ -40,20 +42,22 @@ def compose(users: Sequence[str], last_seen_ms: NDArray[np.int64], unseen: NDArr
     """Complete lists for ``users``; ``last_seen_ms`` (users,), ``unseen`` (users, pool)."""
     must = _must(last_seen_ms, plan) & unseen
     mixed = _mixed(users, last_seen_ms, unseen, must, plan, settings)
-    entries, lengths, narrowed = _spaced(mixed, plan, settings)
+    order, lengths, narrowed = _spaced(mixed, plan, settings)
+    entries = _ordered(mixed, order)
     missing = _missing(entries, lengths, must)
     again = np.flatnonzero(missing.any(axis=1))
     if len(again):
         forced = _must_first(Mixed(mixed.entries[again], mixed.lengths[again]), must[again])
         mixed.entries[again] = forced.entries
-        entries[again], lengths[again], narrowed[again] = _spaced(forced, plan, settings)
+        order[again], lengths[again], narrowed[again] = _spaced(forced, plan, settings)
+        entries = _ordered(mixed, order)
         missing = _missing(entries, lengths, must)
     inside = np.arange(entries.shape[1])[None, :] < lengths[:, None]
     safe = np.where(inside, entries, 0)
     is_new = inside & (safe >= plan.top_count) & (safe < plan.top_count + plan.new_count)
     marked = inside & np.take_along_axis(must, safe, axis=1) if must.shape[1] else inside
     packed = np.where(marked, safe | MISSED_EVERGREEN, safe).astype(np.uint16)
-    return Complete(packed, lengths, mixed, narrowed, missing.sum(axis=1), is_new.sum(axis=1))
+    return Complete(packed, lengths, mixed, order, narrowed, missing.sum(axis=1), is_new.sum(axis=1))
 
 
 def default_list(plan: Plan, settings: Settings) -> Complete:
@@ -88,15 +92,20 @@ def _mixed(users: Sequence[str], last_seen_ms: NDArray[np.int64], unseen: NDArra
 
 def _spaced(mixed: Mixed, plan: Plan,
             settings: Settings) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Spaced entries (users, list_length), EMPTY beyond the lengths; the lengths; and what had to be narrowed."""
+    """As ``space`` gives them: order (users, list_length), lengths, and how often the gap was narrowed."""
     if mixed.entries.shape[1] == 0:
-        empty = np.full((len(mixed.lengths), settings.list_length), mix.EMPTY, np.int32)
-        return empty, mixed.lengths.copy(), np.zeros_like(mixed.lengths)
+        nothing = np.full((len(mixed.lengths), settings.list_length), mix.EMPTY, np.int32)
+        return nothing, mixed.lengths.copy(), np.zeros_like(mixed.lengths)
     categories = np.where(mixed.entries == mix.EMPTY, 0, plan.category[mixed.entries])
-    order, placed, narrowed = space(categories, mixed.lengths, gap=settings.gap, limit=settings.list_length)
-    inside = np.arange(order.shape[1])[None, :] < placed[:, None]
-    entries = np.take_along_axis(mixed.entries, np.where(inside, order, 0), axis=1)
-    return np.where(inside, entries, mix.EMPTY).astype(np.int32), placed.astype(np.int32), narrowed.astype(np.int32)
+    return space(categories, mixed.lengths, gap=settings.gap, limit=settings.list_length)
+
+
+def _ordered(mixed: Mixed, order: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The mixed entries in their order, shape of ``order``, EMPTY where it is."""
+    if mixed.entries.shape[1] == 0:
+        return order
+    entries = np.take_along_axis(mixed.entries, np.maximum(order, 0), axis=1)
+    return np.where(order < 0, mix.EMPTY, entries).astype(np.int32)
 
 
 def _missing(entries: NDArray[np.int32], lengths: NDArray[np.int32], must: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.nightly.compose import Complete
+from worker.nightly.mix import EMPTY
 from worker.nightly.plan import Plan
+from worker.nightly.space_check import avoidable_violations
 from worker.packing import POSITION_MASK
 
 
@@ -44,35 +46,10 @@ def check_list(user: str, items: Sequence[int], seen: set[int], live: NDArray[np
     return faults
 
 
-def avoidable(categories: Sequence[int], left: Sequence[int], gap: int) -> int:
-    """Spacing violations of one list, by category in order, that a remaining item would have avoided.
-
-    ``left`` are the categories of the items of the mixed list that were not placed.
-    """
-    remaining: dict[int, int] = {}
-    for category in [*categories, *left]:
-        remaining[category] = remaining.get(category, 0) + 1
-    faults = 0
-    for place, category in enumerate(categories):
-        near = set(categories[max(0, place - gap) : place])
-        if category in near and any(count and other not in near for other, count in remaining.items()):
-            faults += 1
-        remaining[category] -= 1
-    return faults
-
-
 def count_avoidable(complete: Complete, plan: Plan, gap: int) -> int:
-    """Avoidable spacing violations in finished lists; only lists with any violation are looked at closely."""
-    positions = (complete.entries & POSITION_MASK).astype(np.int64)
-    inside = np.arange(positions.shape[1])[None, :] < complete.lengths[:, None]
-    category = np.where(inside, plan.category[np.where(inside, positions, 0)], -1) if len(plan.category) else positions
-    close = np.zeros(len(positions), np.bool_)
-    for step in range(1, min(gap, positions.shape[1] - 1) + 1):
-        close |= ((category[:, step:] == category[:, :-step]) & inside[:, step:]).any(axis=1)
-    faults = 0
-    for row in np.flatnonzero(close):
-        placed = positions[row, : complete.lengths[row]]
-        mixed = complete.mixed.entries[row, : complete.mixed.lengths[row]]
-        left = mixed[~np.isin(mixed, placed)]
-        faults += avoidable(plan.category[placed].tolist(), plan.category[left].tolist(), gap)
-    return faults
+    """Spacing violations in finished lists that an item left over would have avoided."""
+    mixed = complete.mixed
+    if mixed.entries.shape[1] == 0:
+        return 0
+    categories = np.where(mixed.entries == EMPTY, 0, plan.category[mixed.entries])
+    return int(avoidable_violations(categories, mixed.lengths, complete.order, complete.lengths, gap=gap).sum())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +22,14 @@ import orjson
 from worker import keyspace
 from worker.keyspace import PARTITIONS
 from worker.nightly import gates, plan, plan_codec
-from worker.nightly.partition import GateError, Partition, since_ms
+from worker.nightly.partition import GateError, Partitions, since_ms
 from worker.nightly.plan import Catalogue, Plan
-from worker.nightly.pool import run_partitions
+from worker.nightly.pool import Progress, run_partitions
 from worker.nightly.report import Tally, report, total
 from worker.store import generations, items, lease, seen, stats
 from worker.store.connect import Store
 
 DAY = 86_400
-Progress = Callable[[int, int], None]
 
 
 class RunError(Exception):
@@ -52,8 +50,9 @@ class Options:
 def nightly(store: Store, options: Options, progress: Progress = lambda done, users: None) -> dict[str, Any]:
     """Run ``options.date`` and return the report.
 
-    ``progress`` is called with partitions done and users so far. Raises RunError or GateError when the run is refused
-    (nothing is published), LeaseError when another run is at work, FencedError when a newer one has begun.
+    ``progress`` is called with the partitions and users that are done, a group at a time. Raises RunError or GateError
+    when the run is refused (nothing is published), LeaseError when another run is at work, FencedError when a newer
+    one has begun.
     """
     if options.dry_run:
         return _run(store, options, None, progress)
@@ -139,7 +138,7 @@ def _gate(store: Store, current: Plan, catalogue: Catalogue, buckets: list[int],
     """Raises GateError with every reason not to publish, unless forced."""
     reasons = gates.check_plan(current, previous_top, store.settings.shrink_gate)
     live = plan.live(catalogue.meta, current.moment)
-    reasons += Partition(store, current, None, buckets).sample(store.settings.sample_size, live)
+    reasons += Partitions(store, current, None, buckets).sample(store.settings.sample_size, live)
     if reasons and not options.force:
         if not options.dry_run:
             refused = {"date": current.date.isoformat(), "refused": reasons, "finished_at": int(time.time())}

@@ -1,0 +1,129 @@
+"""What the store knows of one person: reading all of it, and erasing all of it."""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import Any
+
+from worker.keyspace import BUCKET_DAYS, MARKER, live_buckets, partition_key, partition_of, user_key
+from worker.packing import UserList, unpack_list, unpack_pool
+from worker.person import Act, Bucket, Known, moment_text
+from worker.store.connect import Store, explained
+from worker.store.generations import read_plan
+from worker.store.items import ids_of
+from worker.store.seen import read_seen
+
+# Keys of any window that could have been set (at most 90 days), and one bucket more: expiry is spread over a day.
+WIDEST_DAYS = 90 + BUCKET_DAYS
+
+
+def seen(store: Store, user: str, now_ms: int | None = None) -> set[int]:
+    """Numbers of the items that the user has seen within the window."""
+    buckets = live_buckets(_now_ms(now_ms), store.settings.window_days)
+    with explained("Redis"):
+        members, _ = read_seen(store, [user], buckets)
+    return set(members[(members > 0) & (members < MARKER)].tolist())
+
+
+def exists(store: Store, user: str) -> bool:
+    """Whether anything is known of the user."""
+    return load(store, user).found
+
+
+@explained("Redis")
+def load(store: Store, user: str, now_ms: int | None = None) -> Known:
+    """All that is known of the user, of every bucket that may still be there."""
+    numbers = live_buckets(_now_ms(now_ms), WIDEST_DAYS)
+    pipe = store.redis.pipeline(transaction=True)
+    pipe.zscore(partition_key("users", partition_of(user)), user)
+    pipe.lrange(user_key("searches", user), 0, -1)
+    pipe.get(user_key("list", user))
+    for number in numbers:
+        pipe.smembers(user_key("seen", user, number))
+        pipe.hgetall(user_key("acts", user, number))
+    last_seen, searches, published, *rest = pipe.execute()
+    buckets = [_bucket(number, *rest[2 * at : 2 * at + 2]) for at, number in enumerate(numbers)]
+    return Known(
+        user, None if last_seen is None else int(last_seen), [each for each in buckets if each.seen or each.acts],
+        [_search(entry) for entry in searches], unpack_list(published) if published else None,
+    )
+
+
+def export(store: Store, user: str) -> dict[str, Any]:
+    """All that is known of the user, by item id, as it goes to the person who asks for it. JSON types only."""
+    known = load(store, user)
+    items = list_numbers(store, known.published)
+    acts = [(bucket, number, act) for bucket in known.buckets for number, act in bucket.acts.items()]
+    names = ids_of(store, sorted(known.seen | set(items or []) | {number for _, number, _ in acts}))
+    return {
+        "user": user,
+        "last_seen": None if known.last_seen_ms is None else moment_text(known.last_seen_ms // 1000),
+        "last_seen_ms": known.last_seen_ms,
+        "seen": [{"item": names.get(number), **known.seen_row(number)} for number in sorted(known.seen)],
+        "acts": [{"item": names.get(number), **bucket.period, "dwell_ms": act.dwell_ms, "counted": act.counted}
+                 for bucket, number, act in acts],
+        "searches": [{"at": moment_text(ts // 1000), "ts": ts, "query": query} for ts, query in known.searches],
+        "list": _list_row(known.published, items, names),
+    }
+
+
+def list_numbers(store: Store, published: UserList | None) -> list[int] | None:
+    """Item numbers of a list in order; None when there is none, or its generation's pool is gone."""
+    plan = read_plan(store, published.generation) if published else None
+    if published is None or plan is None:
+        return None
+    numbers: list[int] = unpack_pool(plan["pool"]).items[published.positions].tolist()
+    return numbers
+
+
+@explained("Redis")
+def forget(store: Store, user: str) -> dict[str, int]:
+    """Erase the user in one step. Returns how many items seen, acts, searches, lists and keys are gone.
+
+    Statistics of items stay: they are sums that name nobody. A nightly run that is writing lists at this very moment
+    may still write one for the user, which holds what it would for a stranger's eyes: item positions. It expires.
+    """
+    numbers = live_buckets(_now_ms(None), WIDEST_DAYS)
+    seen_keys = [user_key("seen", user, number) for number in numbers]
+    acts_keys = [user_key("acts", user, number) for number in numbers]
+    searches_key, list_key = user_key("searches", user), user_key("list", user)
+    pipe = store.redis.pipeline(transaction=True)
+    for seen_key, acts_key in zip(seen_keys, acts_keys, strict=True):
+        pipe.smembers(seen_key)
+        pipe.hlen(acts_key)
+    pipe.llen(searches_key)
+    pipe.exists(list_key)
+    pipe.zrem(partition_key("users", partition_of(user)), user)
+    pipe.unlink(*seen_keys, *acts_keys, searches_key, list_key)
+    *rest, searches, lists, visits, keys = pipe.execute()
+    items = {int(member) for members in rest[0::2] for member in members if 0 < int(member) < MARKER}
+    return {"seen": len(items), "acts": sum(rest[1::2]), "searches": searches, "lists": lists,
+            "visits": visits, "keys": keys}
+
+
+def _bucket(number: int, members: set[bytes], acts: dict[bytes, bytes]) -> Bucket:
+    values = [int(member) for member in members]
+    return Bucket(
+        number,
+        frozenset(value for value in values if 0 < value < MARKER),
+        frozenset(-value for value in values if value < 0),
+        frozenset(value - MARKER for value in values if value > MARKER),
+        {int(item): Act(struct.unpack_from("<I", raw)[0], len(raw) // 4 - 1) for item, raw in sorted(acts.items())},
+    )
+
+
+def _search(entry: bytes) -> tuple[int, str]:
+    ts, _, query = entry.decode().partition(" ")
+    return int(ts), query
+
+
+def _list_row(published: UserList | None, items: list[int] | None, names: dict[int, str]) -> dict[str, Any] | None:
+    if published is None:
+        return None
+    return {"generation": published.generation, "made_at": moment_text(published.made_at),
+            "items": None if items is None else [names.get(number) for number in items]}
+
+
+def _now_ms(now_ms: int | None) -> int:
+    return int(time.time() * 1000) if now_ms is None else now_ms

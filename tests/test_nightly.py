@@ -14,6 +14,7 @@ import pytest
 
 from tests.stack_fixture import SYNC_SECONDS, WORKER
 from worker import keyspace
+from worker.nightly.pool import grouped
 from worker.packing import STATS, unpack_list, unpack_pool, unpack_stats
 from worker.store import generations, stats
 from worker.store.connect import open_store
@@ -341,6 +342,11 @@ def test_events_that_come_after_their_day_was_rolled_up_are_added(filled):
     visits(filled, USERS, seed=1, each=3)
     run(filled)
     assert totals(filled) == true_totals(filled)
+
+
+def test_small_partitions_are_grouped_and_large_ones_stand_alone():
+    assert grouped([0, 1, 2, 3, 4, 6], [0, 4, 6, 30, 0, 99, 3], 10) == [[0, 1, 2], [3], [4, 6]]
+    assert grouped([], [1], 10) == []
 
 
 def test_merging_adds_up_and_sorts():

@@ -15,7 +15,7 @@ from worker.store.connect import Store, StoreError
 from worker.store.events import Totals, record
 from worker.store.items import numbers_of
 
-CHUNK = 50_000  # lines read before they are written: the more, the more events of a user go into one call
+CHUNK = 100_000  # lines read before they are written: the more, the more events of a user go into one call
 
 # The line's number in the file, from 1, and its event, or what is wrong with it.
 Line = tuple[int, Event | EventError]

@@ -276,8 +276,8 @@ local function record(keys, args)
     return { writes.impressions, writes.clicks, writes.repeats }
 end
 
--- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because memory
--- is out, the disk is full, or it is a read-only replica. That is what the edge's /readyz asks.
+-- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because
+-- memory is out, the disk is full, or it is a read-only replica. That is what the edge's /readyz asks.
 local function ready()
     return 'OK'
 end

@@ -25,6 +25,7 @@ from scripts.sample.people import Ints, People, Visits, make_people, make_visits
 from scripts.sample.sessions import Items, simulate
 
 NEVER = 2**62
+MARGIN = 7200  # seconds: the first event is so much younger than the window, for there is time until it is imported
 SEARCH_RATE = 0.05  # searches a visit
 _WORD = re.compile(r"[^\W\d_]{5,}")
 _WEAK = frozenset(
@@ -73,7 +74,7 @@ def make_log(catalogue: list[dict[str, Any]], users: int, days: int, seed: int, 
     searches = _searches(visits, rng)
     queries = [_query(catalogue, items, people, int(user), rng) for user in searches[0]]
     table = tabulate(shown, searches, rng)
-    table = within(table, (now - days * DAY) * 1000, (now - 60) * 1000, items.expires)
+    table = within(table, (now - days * DAY + MARGIN) * 1000, (now - 60) * 1000, items.expires)
     names = [f"reader-{number:04d}" for number in range(1, users + 1)]
     return Log(people, table, names, [item["id"] for item in catalogue], queries, categories)
 

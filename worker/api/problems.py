@@ -56,7 +56,8 @@ def _no_route(req: falcon.Request, resp: falcon.Response, **rest: Any) -> None:
 def _store_failed(req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
     # The reason names sockets and addresses of this host: it is for the log.
     req.log_error(str(error))
-    raise falcon.HTTPServiceUnavailable(description="the store does not answer: try again", retry_after=RETRY_SECONDS)
+    detail = "the store does not answer, or takes no writes now: try again"
+    raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_SECONDS)
 
 
 def _not_an_item(req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]) -> None:

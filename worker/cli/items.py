@@ -75,6 +75,8 @@ class _Progress:
 
     def __exit__(self, *failure: Any) -> None:
         if self._bar is not None:
+            self._bar.update_min_steps = 1  # the last bytes are fewer than a step
+            self._bar.update(0)
             self._bar.__exit__(*failure)
 
     def readline(self, limit: int) -> bytes:

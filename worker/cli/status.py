@@ -12,6 +12,9 @@ import orjson
 from worker.status import ask_edge, gather
 from worker.store.connect import open_store
 
+SHOWN_FIELDS = ("generation", "users", "lists", "top", "new", "repeats", "spacing_violations", "seconds")
+SHOWN_REASONS = 3
+
 
 @click.command(help="Last runs, age of the lists, counts. Exit 1 when Redis or the edge does not answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -51,8 +54,9 @@ def _edge(edge: dict[str, Any]) -> str:
 
 
 def _run(run: dict[str, Any]) -> str:
-    names = ("generation", "users", "lists", "top", "new", "repeats", "spacing_violations", "seconds", "reason")
-    parts = [f"{name} {run[name]}" for name in names if run.get(name) is not None]
+    if "refused" in run:
+        return f"{run['date']}, not published: {'; '.join(map(str, run['refused'][:SHOWN_REASONS]))}"
+    parts = [f"{name} {run[name]}" for name in SHOWN_FIELDS if run.get(name) is not None]
     return ", ".join([str(run.get("date", "?")), *parts])
 
 

@@ -50,9 +50,9 @@ def run_partitions(store: Store, plan: Plan, token: int | None, buckets: list[in
 def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list[list[int]]:
     """``partitions`` in order, in groups that have about ``size`` users where single ones have fewer."""
     groups: list[list[int]] = []
-    users = size
+    users = 0
     for partition in partitions:
-        if users + counts[partition] > size:
+        if not groups or users + counts[partition] > size:
             groups.append([])
             users = 0
         groups[-1].append(partition)

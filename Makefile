@@ -1,0 +1,47 @@
+# Everything starts here; each target works alone and from nothing (Debian 12, root or sudo for what is missing).
+
+RUN ?= $(or $(NIGHTFEED_RUN),run)
+PORT ?=
+VENV := $(or $(NIGHTFEED_VENV),.venv)
+
+PYTHON_IN_VENV := $(VENV)/bin/python
+STACK = $(PYTHON_IN_VENV) scripts/stack.py
+PORT_OPTION = $(if $(PORT),--port $(PORT))
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status demo test lint clean
+
+help: ## this list
+	@echo "Nightfeed: make TARGET [RUN=run directory (run)] [PORT=port of the edge (8080)]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## install what is missing, start the stack, return when it is ready
+	@scripts/install.sh run
+	@$(STACK) up --run '$(RUN)' $(PORT_OPTION)
+
+down: ## stop the stack; its data stays
+	@if [ -x $(PYTHON_IN_VENV) ]; then $(STACK) down --run '$(RUN)'; else echo "Nothing runs: nothing was installed yet"; fi
+
+status: ## what runs, since when, and whether it answers
+	@scripts/install.sh run
+	@$(STACK) status --run '$(RUN)'
+
+demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
+	@scripts/install.sh run
+	@$(PYTHON_IN_VENV) scripts/demo.py --run '$(RUN)' $(PORT_OPTION)
+
+test: ## all tests, on stacks of their own
+	@scripts/install.sh run test
+	@$(PYTHON_IN_VENV) -m pytest
+
+lint: ## ruff, mypy, luacheck, and nginx on the rendered configuration
+	@scripts/install.sh run lint
+	$(VENV)/bin/ruff check worker scripts tests
+	$(VENV)/bin/mypy
+	luacheck --quiet lua
+	$(STACK) check-config
+
+clean: ## remove what building and testing left, but no run directory and no .venv
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

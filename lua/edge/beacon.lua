@@ -1,0 +1,94 @@
+-- POST /beacon: what a person saw and did. parse → check → item numbers → one write → answer.
+--
+-- 204 all events are in Redis · 200 the valid ones are · 400, 413, 422 nothing is, and a retry is useless
+-- 503 nothing is, as far as is known: to be sent again, which counts nothing twice.
+
+local events = require("edge.events")
+local identity = require("edge.identity")
+local record = require("edge.record")
+local respond = require("edge.respond")
+
+local floor = math.floor
+local sort = table.sort
+
+local _M = {}
+
+-- nginx keeps a body of the largest allowed size in memory; a file would mean that its configuration has changed.
+local function read_body()
+    ngx.req.read_body()
+    local body = ngx.req.get_body_data()
+    if body then
+        return body
+    end
+    local path = ngx.req.get_body_file()
+    if path then
+        error("the body is in a file: client_body_buffer_size must equal client_max_body_size")
+    end
+end
+
+-- The valid events, and the rejected ones as { index (from 0), error }.
+local function check_all(batch, now_ms)
+    local valid, rejected = {}, {}
+    for i, raw in ipairs(batch.events) do
+        local event, message, reason = events.check(raw, now_ms, batch.twice and batch.twice[i])
+        if event then
+            event.index = i - 1
+            valid[#valid + 1] = event
+        else
+            rejected[#rejected + 1] = { index = i - 1, error = message }
+            record.count(events.kind_of(raw), reason)
+        end
+    end
+    return valid, rejected
+end
+
+local function by_index(a, b)
+    return a.index < b.index
+end
+
+local function resolve(valid, rejected)
+    return record.resolve(valid, function(event)
+        rejected[#rejected + 1] = { index = event.index, error = "unknown item: " .. event.item }
+    end)
+end
+
+local STORE_FAILED = "the store does not answer: nothing was stored, send the same again"
+
+local function answer(id, valid, rejected)
+    identity.set_cookie(id)
+    if #rejected == 0 then
+        return respond.nothing()
+    end
+    sort(rejected, by_index)
+    return respond.json(200, { accepted = #valid, rejected = rejected })
+end
+
+function _M.handle()
+    if ngx.req.get_method() ~= "POST" then
+        return ngx.exit(405)
+    end
+    local body = read_body()
+    if not body then
+        return respond.problem(400, 'the body is empty: send {"events": [...]}')
+    end
+    local batch, status, message = events.parse(body)
+    if not batch then
+        return respond.problem(status, message)
+    end
+    local now_ms = floor(ngx.now() * 1000)
+    local checked, rejected = check_all(batch, now_ms)
+    local valid = resolve(checked, rejected)
+    if not valid then
+        return respond.unavailable(STORE_FAILED)
+    elseif #valid == 0 then
+        sort(rejected, by_index)
+        return respond.problem(422, "no event is valid: nothing was stored", { accepted = 0, rejected = rejected })
+    end
+    local id = identity.request()
+    if not record.write(id.user, valid, now_ms) then
+        return respond.unavailable(STORE_FAILED)
+    end
+    return answer(id, valid, rejected)
+end
+
+return _M

@@ -1,0 +1,239 @@
+-- GET /feed?n=20&cursor=…: one page of what the person has not seen.
+--
+-- One pipeline reads the person's list and everything they saw; the page is assembled without a yield; then the items'
+-- JSON is put together. Whenever Redis fails on the way, the answer is a page of the fallback instead.
+
+local assemble = require("edge.assemble")
+local config = require("edge.config").get()
+local cursors = require("edge.cursor")
+local fallback = require("edge.fallback")
+local fresh = require("edge.fresh")
+local generations = require("edge.generations")
+local identity = require("edge.identity")
+local keys = require("edge.keys")
+local lists = require("edge.lists")
+local metrics = require("edge.metrics")
+local new_tab = require("table.new")
+local records = require("edge.records")
+local respond = require("edge.respond")
+local seen = require("edge.seen")
+local store = require("edge.store")
+local sync = require("edge.sync")
+
+local find, sub = string.find, string.sub
+local tonumber = tonumber
+
+local PAGE, LARGEST = 20, 100
+local NO_LIST, NO_POOL = lists.none(), lists.no_pool()
+local SOURCES = { list = 'source="list"', default = 'source="default"', fallback = 'source="fallback"' }
+local FIRST_SEEN = 2           -- place of the first seen bucket in the pipeline, behind the list
+
+local _M = {}
+
+-- { wanted, state }, or nil and what is wrong with the request.
+local function parse()
+    local n, text = ngx.var.arg_n, ngx.var.arg_cursor
+    local wanted = PAGE
+    if n then
+        wanted = find(n, "^%d%d?%d?$") and tonumber(n)
+        if not wanted or wanted < 1 or wanted > LARGEST then
+            return nil, "n must be a whole number from 1 to " .. LARGEST
+        end
+    end
+    if not text or text == "" then
+        return { wanted = wanted }
+    end
+    local state, err = cursors.parse(ngx.unescape_uri(text))
+    if not state then
+        return nil, err
+    end
+    return { wanted = wanted, state = state }
+end
+
+-- The person's list and the pool it points into; both empty when there is none or its pool is gone.
+local function published(raw)
+    if not raw then
+        return NO_LIST, NO_POOL
+    end
+    local list, err = lists.read(raw)
+    if not list then
+        ngx.log(ngx.ERR, "ignored a published list: ", err)
+        return NO_LIST, NO_POOL
+    end
+    local pool
+    pool, err = generations.pool(list.generation)
+    if pool == nil then
+        return nil, err
+    end
+    if not pool then
+        return NO_LIST, NO_POOL
+    end
+    return list, pool
+end
+
+-- All that Redis knows for this page: { list, pool, replies }, or nil and why not.
+local function read(user, now)
+    if not sync.ensure() then
+        return nil, "nothing could be read from Redis yet"
+    end
+    local commands = { { "GET", keys.list(user) } }
+    seen.ask(commands, user, now)
+    local replies, err = store.exec(commands)
+    if not replies then
+        return nil, err
+    end
+    local ok, list, pool
+    ok, err = seen.complete(commands, replies, FIRST_SEEN)
+    if not ok then
+        return nil, err
+    end
+    list, pool = published(replies[1])
+    if not list then
+        return nil, pool
+    end
+    return { list = list, pool = pool, replies = replies }
+end
+
+-- A walk goes on only through the lists it began with, and for a day: then its cursor begins the new list.
+local function still_valid(state, list, generation, now)
+    return state and not state.fallback
+        and state.list_generation == list.generation and state.generation == generation.generation
+        and state.start <= now + 1 and state.start > now - fresh.SLACK and state
+        or nil
+end
+
+local function begin(known, generation, now, wanted, state, repeats)
+    local stamps, stamp = seen.begin()
+    if not repeats then
+        seen.stamp(known.replies, FIRST_SEEN, stamp + 1)
+    end
+    return assemble.begin(known.list, known.pool, generation, stamps, stamp, now, state, wanted)
+end
+
+-- The page as { walk's numbers, codes, size }, its source, and the cursor of the next one.
+local function finish(walk, wanted, repeats)
+    local page = { numbers = walk.numbers, codes = walk.codes, size = walk.size }
+    page.source = repeats and "fallback" or assemble.source()
+    if walk.size == wanted then
+        local cursor = cursors.of(walk, repeats)
+        page.cursor = assemble.more() and cursor or nil
+    end
+    return page
+end
+
+-- Nothing is left of this walk. Is there anything unseen at all? If not: repeats where the site wants them.
+local function run_out(known, generation, now, state, wanted)
+    local page = { size = 0, numbers = {}, codes = {}, source = generation.generation > 0 and "fallback" or "default" }
+    if state then
+        begin(known, generation, now, 1)
+        if assemble.more() then
+            return page
+        end
+    end
+    if config.repeats then
+        local walk = begin(known, generation, now, wanted, nil, true)
+        assemble.fill()
+        if walk.size > 0 then
+            return finish(walk, wanted, true)
+        end
+    end
+    page.exhausted = true
+    return page
+end
+
+local function choose(known, now, state, wanted)
+    local generation = generations.served()
+    state = still_valid(state, known.list, generation, now)
+    local repeats = config.repeats and state and state.repeats
+    local walk = begin(known, generation, now, wanted, state, repeats)
+    assemble.fill()
+    local page
+    if walk.size > 0 then
+        page = finish(walk, wanted, repeats)
+    else
+        page = run_out(known, generation, now, state, wanted)
+    end
+    page.generation = known.list.generation > 0 and known.list.generation or generation.generation
+    return page
+end
+
+-- The answer as a list of strings, and its length. It is never joined in Lua: each new string is looked up among those
+-- of its length and hash, LuaJIT hashes but a few bytes of a long one, and answers are alike in those.
+-- A text is "," and an item's JSON, or false where the record vanished meanwhile.
+local function render(user, page, texts)
+    local head = '{"user":' .. (user and '"' .. user .. '"' or "null") .. ',"generation":' .. page.generation
+        .. ',"source":"' .. page.source .. '","items":['
+    local body, size, length = new_tab(#texts + 2, 0), 0, 0
+    for i = 1, #texts do
+        local text = texts[i]
+        if text then
+            size, length = size + 1, length + #text
+            body[size] = text
+        end
+    end
+    if size == 0 then
+        size, body[1] = 1, head
+        length = #head
+    else
+        body[1] = head .. sub(body[1], 2)
+        length = length + #head - 1
+    end
+    local tail = '],"cursor":' .. (page.cursor and '"' .. page.cursor .. '"' or "null")
+        .. (page.exhausted and ',"exhausted":true}' or "}")
+    body[size + 1] = tail
+    return body, length + #tail
+end
+
+-- A page and its items' texts from Redis; nil and why when Redis fails.
+local function from_store(user, request, now)
+    local known, err = read(user, now)
+    if not known then
+        return nil, err
+    end
+    local page = choose(known, now, request.state, request.wanted)
+    local texts
+    texts, err = records.each(page.numbers, page.codes, page.size)
+    if not texts then
+        return nil, err
+    end
+    return page, texts
+end
+
+local function from_memory(user, request, now)
+    local state = request.state
+    local index = state and (state.fallback or state.position) or 0
+    local texts, generation, following = fallback.page(request.wanted, index, now, user)
+    local cursor = following and cursors.of_fallback(following)
+    return { generation = generation, source = "fallback", cursor = cursor }, texts
+end
+
+local function send(id, body, length)
+    local header = ngx.header
+    identity.set_cookie(id)
+    header["Content-Type"] = "application/json"
+    header["Cache-Control"] = "private, no-store"
+    header["Vary"] = "Cookie, Authorization"
+    header["Content-Length"] = length
+    ngx.print(body)
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+function _M.handle()
+    local method = ngx.req.get_method()
+    if method ~= "GET" and method ~= "HEAD" then
+        return ngx.exit(405)
+    end
+    local request, problem = parse()
+    if not request then
+        return respond.problem(400, problem)
+    end
+    local id, now = identity.request(), ngx.time()
+    local page, texts = from_store(id.user, request, now)
+    if not page then
+        page, texts = from_memory(id.user, request, now)
+    end
+    metrics.count("nightfeed_feeds_total", SOURCES[page.source])
+    return send(id, render(id.user, page, texts))
+end
+
+return _M

@@ -1,0 +1,132 @@
+-- Who is asking: a signed token v1.<key id>.<user>.<issued>.<signature>, as Authorization: Bearer or in the cookie.
+--
+-- worker/tokens.py signs and verifies the same. Whatever is not a valid token counts as none, and who has none
+-- gets a new anonymous identity. Per worker: the last VERIFIED tokens found valid, so that HMAC runs once for each.
+
+local config = require("edge.config").get()
+local signature = require("edge.signature")
+local metrics = require("edge.metrics")
+local lrucache = require("resty.lrucache")
+
+local find, match, sub = string.find, string.match, string.sub
+
+local VERIFIED = 20000
+local TOKEN_MAX = 256        -- longer than any valid token
+local CANDIDATES = 8         -- cookies of our name that are tried in one request
+local TOKEN = "^v1%.(%w+)%.([%w._~:-]+)%.(%d+)%.([%w_-]+)$"
+local DAY_SECONDS = 86400
+
+local keyring = config.tokens
+local cookie_start = config.cookie_name .. "="
+local verified = assert(lrucache.new(VERIFIED))
+
+local _M = {}
+
+function _M.sign(user, issued)
+    local payload = "v1." .. keyring.current .. "." .. user .. "." .. issued
+    return payload .. "." .. signature.sign(keyring.keys[keyring.current], payload)
+end
+
+local function verify(token)
+    local key_id, user, issued, signed = match(token, TOKEN)
+    local secret = key_id and keyring.keys[key_id]
+    if not secret or #user > 128 or #issued > 12 then
+        return nil
+    end
+    local payload = sub(token, 1, #token - #signed - 1)
+    if not signature.equal(signature.sign(secret, payload), signed) then
+        return nil
+    end
+    return { user = user, issued = tonumber(issued), key_id = key_id }
+end
+
+-- { user, issued, key_id } of a valid token, else nil.
+function _M.verify(token)
+    if #token > TOKEN_MAX then
+        return nil
+    end
+    local known = verified:get(token)
+    if not known then
+        known = verify(token)
+        if known then
+            verified:set(token, known)
+        end
+    end
+    return known
+end
+
+local function from_bearer()
+    local header = ngx.var.http_authorization
+    local token = header and match(header, "^[Bb][Ee][Aa][Rr][Ee][Rr] +([^ ]+) *$")
+    return token, token and _M.verify(token)
+end
+
+-- The first valid one: a page of another path or subdomain may have set a second cookie of the same name.
+local function from_cookie()
+    local header = ngx.var.http_cookie
+    local at, tried = 1, 0
+    while header and tried < CANDIDATES do
+        local first, last = find(header, cookie_start, at, true)
+        if not first then
+            return nil
+        end
+        at = last + 1
+        if first == 1 or find(header, "^[; ]", first - 1) then
+            local token = match(header, "^[^; ]*", at)
+            local known = _M.verify(token)
+            if known then
+                return token, known
+            end
+            tried = tried + 1
+        end
+    end
+end
+
+-- Signed by a key on its way out, or a cookie that has lived half its life: the person shall not be forgotten.
+local function wants_reissue(known, source)
+    return known.key_id ~= keyring.current
+        or (source == "cookie" and ngx.time() - known.issued > config.cookie_days * DAY_SECONDS / 2)
+end
+
+local function mint()
+    local user = "a-" .. signature.random_name()
+    metrics.count("nightfeed_identities_total", "")
+    return { user = user, token = _M.sign(user, ngx.time()), fresh = true, reissue = false, source = "minted" }
+end
+
+-- { user, token, fresh = minted now, reissue = the token is a new one for the same user, source }
+function _M.request()
+    local source = "bearer"
+    local token, known = from_bearer()
+    if not known then
+        source = "cookie"
+        token, known = from_cookie()
+    end
+    if not known then
+        return mint()
+    end
+    local reissue = wants_reissue(known, source)
+    if reissue then
+        token = _M.sign(known.user, ngx.time())
+    end
+    return { user = known.user, token = token, fresh = false, reissue = reissue, source = source }
+end
+
+local attributes = "; Path=/; Max-Age=" .. config.cookie_days * DAY_SECONDS .. "; HttpOnly; SameSite="
+    .. config.cookie_same_site .. (config.cookie_secure and "; Secure" or "")
+
+-- Hands a new token to the browser. A caller with a Bearer token keeps its own and gets the new one as a header:
+-- a cookie would make the browser that person. /feed tells the token of a new visitor to the page, too.
+function _M.set_cookie(id)
+    if not id.fresh and not id.reissue then
+        return
+    end
+    if id.source ~= "bearer" then
+        ngx.header["Set-Cookie"] = cookie_start .. id.token .. attributes
+    end
+    if id.source == "bearer" or (id.fresh and ngx.var.uri == "/feed") then
+        ngx.header["Nightfeed-Token"] = id.token
+    end
+end
+
+return _M

@@ -1,0 +1,18 @@
+-- Start of the edge: configuration before the fork, background work in each worker.
+
+local _M = {}
+
+-- init_by_lua: whatever is wrong with the configuration or a module stops the start here.
+function _M.init(path)
+    require("edge.config").load(path)
+    for _, name in ipairs({ "beacon", "pixel", "feed", "health" }) do
+        require("edge." .. name)
+    end
+end
+
+-- init_worker_by_lua: no sockets in this phase, so whatever needs Redis runs in timers.
+function _M.worker()
+    require("edge.sync").start()
+end
+
+return _M

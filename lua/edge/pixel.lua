@@ -1,0 +1,82 @@
+-- GET /pixel.gif?item=…&event=impression: one event of a page without scripts, answered by a 1×1 picture.
+
+local events = require("edge.events")
+local identity = require("edge.identity")
+local record = require("edge.record")
+local respond = require("edge.respond")
+
+local floor = math.floor
+
+local GIF = ngx.decode_base64("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+local MAX_ARGUMENTS = 20
+
+local _M = {}
+
+local NUMBERS = { ts = true, position = true, list = true, ms = true }
+
+-- The event that the arguments describe, or nil, message. Names that no rule knows are ignored, as in a beacon.
+local function read_arguments(now_ms)
+    local arguments, err = ngx.req.get_uri_args(MAX_ARGUMENTS)
+    if err then
+        return nil, "more than " .. MAX_ARGUMENTS .. " arguments: leave out those that are not about the event"
+    end
+    local raw = { event = "impression", ts = now_ms }
+    for _, name in ipairs({ "event", "item", "ts", "position", "list", "ms", "kind", "query" }) do
+        local value = arguments[name]
+        if type(value) == "table" then
+            return nil, name .. " stands twice: send it once"
+        elseif value == true or value == "" then
+            return nil, name .. " has no value: write " .. name .. "=…"
+        elseif value then
+            local plain = NUMBERS[name] and value:find("^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?$")
+            raw[name] = plain and tonumber(value) or value
+        end
+    end
+    return raw
+end
+
+local function send_picture()
+    ngx.header["Content-Type"] = "image/gif"
+    ngx.header["Cache-Control"] = "no-store"
+    ngx.header["Content-Length"] = #GIF
+    ngx.print(GIF)
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+local function store_event(event, now_ms)
+    local unknown = false
+    local known = record.resolve({ event }, function()
+        unknown = true
+    end)
+    if unknown then
+        return respond.problem(422, "unknown item: " .. event.item)
+    end
+    local id = identity.request()
+    if not known or not record.write(id.user, known, now_ms) then
+        return respond.unavailable("the store does not answer: nothing was stored")
+    end
+    identity.set_cookie(id)
+    return send_picture()
+end
+
+function _M.handle()
+    local method = ngx.req.get_method()
+    if method == "HEAD" then
+        return send_picture()
+    elseif method ~= "GET" then
+        return ngx.exit(405)
+    end
+    local now_ms = floor(ngx.now() * 1000)
+    local raw, problem = read_arguments(now_ms)
+    if not raw then
+        return respond.problem(400, problem)
+    end
+    local event, message, reason = events.check(raw, now_ms)
+    if not event then
+        record.count(events.kind_of(raw), reason)
+        return respond.problem(422, message)
+    end
+    return store_event(event, now_ms)
+end
+
+return _M

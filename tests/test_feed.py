@@ -18,7 +18,8 @@ from worker import keyspace
 
 @pytest.fixture
 def site(stack: Stack) -> Site:
-    """An empty site on the session's stack."""
+    """An empty site on the session's stack, whose edge has forgotten the last test's."""
+    stack.sync()
     return Site(stack)
 
 

@@ -106,5 +106,5 @@ def bucket_expiry(bucket: int, window_days: int, user: str) -> int:
 
 
 def day_expiry(day: int) -> int:
-    """Unix second at which a day's counters expire if no nightly run ever takes them."""
-    return (day + 40) * DAY_SECONDS
+    """Unix second at which a day's counters expire if no nightly run takes them; later than any event may come."""
+    return (day + 100) * DAY_SECONDS

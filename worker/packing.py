@@ -134,7 +134,7 @@ def unpack_intset(dump: bytes) -> NDArray[np.int64] | None:
     The layout is Redis's RDB format, type 11: a string whose content is ``u32 width, u32 count``, then the
     integers. The string may be LZF-compressed when ``rdbcompression`` is on; that is reported as None, too.
     """
-    if not dump or dump[0] != _DUMP_TYPE_INTSET:
+    if len(dump) < 10 + _DUMP_FOOTER or dump[0] != _DUMP_TYPE_INTSET:
         return None
     start = _string_start(dump)
     if start is None:

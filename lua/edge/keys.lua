@@ -122,7 +122,7 @@ end
 
 -- Unix second at which a day's counters expire if no nightly run ever takes them.
 function _M.day_expiry(day)
-    return (day + 40) * DAY_SECONDS
+    return (day + 100) * DAY_SECONDS
 end
 
 -- Unix second at which a user's searches expire: one window after the last of them.

@@ -3,8 +3,8 @@
 -- exec sends all commands at once and reads all replies. Whatever goes wrong, an error reply included, closes the
 -- connection: one with unread bytes would give one person's data to the next. Only a clean one returns to the pool.
 --
--- Per worker: a pool of at most POOL connections; further requests wait for one, no longer than redis_timeout_ms.
--- After a refused connection nobody tries for PAUSE seconds: nginx logs each such attempt as an error.
+-- Per worker: at most POOL idle connections. There is no queue for them: ngx_lua's is not fair, and some would wait
+-- until they time out. After a refused connection nobody tries for PAUSE seconds: nginx logs each such attempt as an error.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")
@@ -13,18 +13,15 @@ local tcp = ngx.socket.tcp
 local now, update_time = ngx.now, ngx.update_time
 local concat = table.concat
 local byte, sub = string.byte, string.sub
-local max = math.max
 local tonumber, type = tonumber, type
 
-local POOL = 256
-local WAITING = 8192         -- requests of one worker that may wait for a connection
+local POOL = 1024
 local IDLE_MS = 60000
 local PAUSE = 0.5
 local NOBODY = { ["connection refused"] = true, ["no such file or directory"] = true }
 
 local address = "unix:" .. config.redis_socket
 local timeout_ms = config.redis_timeout_ms
-local pool_options = { pool = "nightfeed", pool_size = POOL, backlog = WAITING }
 
 local _M = {}
 
@@ -111,26 +108,20 @@ end
 
 local refused = -1
 
--- Waiting for a connection and for the answer share one timeout.
-local function connect(sock, limit_ms)
-    local began = now()
-    sock:settimeout(limit_ms)
-    local ok, err = sock:connect(address, pool_options)
+local function connect(sock)
+    local ok, err = sock:connect(address)
     if not ok then
         if NOBODY[err] then
             refused = now()
         end
         return nil, "connect: " .. err
     end
-    local waited = now() - began
-    if waited > 0 then
-        sock:settimeout(max(1, limit_ms - waited * 1000))
-    end
     return true
 end
 
 local function talk(sock, commands, limit_ms)
-    local ok, err = connect(sock, limit_ms)
+    sock:settimeout(limit_ms)
+    local ok, err = connect(sock)
     if not ok then
         return nil, err
     end

@@ -85,8 +85,6 @@ class _Frame:
         self.window_days = settings.window_days
         self.cap_ms = settings.dwell_cap_s * 1000
         self.buckets = live_buckets(now_ms, settings.window_days)
-        # Never so soon that the next nightly run could not take what a back-fill of old days counted.
-        self.soonest = now_ms // 1000 + 7 * DAY_SECONDS
         self._heads: dict[int, tuple[str, list[str]]] = {}
 
     def heads(self, partition: int) -> tuple[str, list[str]]:
@@ -97,10 +95,6 @@ class _Frame:
             parts += [partition_key("acts", partition, bucket, "") for bucket in self.buckets]
             self._heads[partition] = partition_key("users", partition), parts
         return self._heads[partition]
-
-    def day_expiry(self, day: int) -> int:
-        """Unix second at which a day's counters expire."""
-        return max(day_expiry(day), self.soonest)
 
 
 def _calls(groups: dict[str, list[Event]], numbers: Mapping[str, int], frame: _Frame) -> Iterator[list[Any]]:
@@ -121,7 +115,7 @@ def _call(user: str, events: list[Event], numbers: Mapping[str, int], frame: _Fr
     call += [partition_key("count", partition, day) for day in days]
     call += [user, len(buckets), _search_expiry(user, newest, frame.window_days)]
     call += [bucket_expiry(bucket, frame.window_days, user) for bucket in buckets]
-    call += [frame.day_expiry(day) for day in days]
+    call += [day_expiry(day) for day in days]
     for event in events:
         number: int | str = numbers[event.item] if event.item else event.query
         bucket = buckets[0] - bucket_of(event.ts) + 1

@@ -129,12 +129,18 @@ class Visit:
         return shown
 
     def scroll_to(self, item: str) -> None:
-        """Turn the wheel until the item stands at the top of the view."""
-        top = self.page.eval_on_selector(f'[data-item="{item}"]', "card => card.getBoundingClientRect().top")
-        self.page.mouse.wheel(0, top - 10)
-        self.until(
-            """item => Math.abs(document.querySelector(`[data-item="${item}"]`).getBoundingClientRect().top - 10) < 3
-               || scrollY + innerHeight >= document.documentElement.scrollHeight - 1""", item)  # fmt: skip
+        """Turn the wheel until the item stands at the top of the view, or the page ends; loading may move it."""
+        self.stack.until(lambda: self._stands(item), 15)
+
+    def _stands(self, item: str) -> bool:
+        off, ends = self.page.evaluate(
+            """(item) => [document.querySelector(`[data-item="${item}"]`).getBoundingClientRect().top - 10,
+                          scrollY + innerHeight >= document.documentElement.scrollHeight - 1]""", item)  # fmt: skip
+        if abs(off) < 3 or (ends and off > 0):
+            return True
+        self.page.mouse.wheel(0, off)
+        self.page.wait_for_timeout(100)
+        return False
 
     def until(self, condition: str, arg: Any = None) -> None:
         """Wait until a condition holds in the page (its policy forbids the eval of Playwright's wait_for_function)."""
@@ -182,9 +188,15 @@ def catalogue(stack: Stack, count: int, **changes: Any) -> list[str]:
                          **({"image": "/demo/pictures/sun.svg"} if at % 2 else {})})
         for at in range(count)
     ]  # fmt: skip
+    put(stack, records)
+    return [str(record["id"]) for record in records]
+
+
+def put(stack: Stack, records: list[dict[str, Any]]) -> None:
+    """Put records into the catalogue and wait until the edge serves them and nothing of the test before."""
+    stack.sync()  # the emptied catalogue first: its first version would look like that of the last test
     items.put(store_of(stack), [check(record) for record in records])
     stack.sync()
-    return [str(record["id"]) for record in records]
 
 
 def people(stack: Stack, *users: str) -> None:
@@ -218,9 +230,11 @@ def ordinary_chromium(chromium: BrowserType) -> Iterator[BrowserContext]:
         port = _debugging_port(process, profile / "DevToolsActivePort")
         browser = chromium.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
         yield browser.contexts[0]
-        browser.close()
+        # In order: a Chromium that is killed has children that still write into the profile.
+        browser.new_browser_cdp_session().send("Browser.close")
+        process.wait(10)
     finally:
-        process.terminate()
+        process.kill()
         process.wait(10)
         shutil.rmtree(profile, ignore_errors=True)
 

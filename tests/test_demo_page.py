@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests import browser_helpers, edge_state
-from tests.browser_helpers import Visit, arrive, catalogue, people, seen_ids
+from tests.browser_helpers import Visit, arrive, catalogue, people, put, seen_ids
 from tests.stack_fixture import Stack
 from worker.keyspace import MARKER
 
@@ -231,7 +231,7 @@ def test_it_can_be_used_by_keyboard(stack: Stack, visit: Visit) -> None:
 
 def test_an_items_data_cannot_run_in_the_page(stack: Stack, visit: Visit) -> None:
     """Markup in a title is text, a javascript: link leads nowhere, a foreign picture and inline scripts are refused."""
-    stack.import_items([stack.item("evil", data={
+    put(stack, [stack.item("evil", data={
         "title": "<img src=x onerror='window.hacked=1'>", "url": "javascript:window.hacked=1",
         "image": "https://elsewhere.invalid/spy.png",
     })])  # fmt: skip
@@ -264,6 +264,7 @@ def test_without_the_beacon_the_feed_still_works(stack: Stack, visit: Visit) -> 
 
 def test_without_sample_people_or_any_item_the_page_still_stands(stack: Stack, visit: Visit) -> None:
     """A bare stack: no people.json and an empty catalogue."""
+    stack.sync()
     (stack.run / "demo/people.json").unlink()
     visit.allow("404")
     assert visit.demo().cards() == []

@@ -368,27 +368,28 @@ def test_fresh_positions_exist_for_every_allowed_setting(fresh_stack: Callable[.
 
 
 def test_with_redis_stopped_the_last_default_list_is_served(site: Site) -> None:
-    """Within about the timeout, page by page, without what has expired; and as before when Redis goes on."""
+    """Within about the timeout, page by page, without what expired or was just seen; and as before when it goes on."""
     site.stack.expect_log("failed to ask Redis|cannot follow Redis for now")
     site.add("a", "b", "c", "d")
     soon = int(time.time()) + 8
     site.add("leaving", expires_at=utc(soon))
     site.publish(6, "a b c leaving d", default="a b leaving c d")
-    site.give("u1", 6, "d c b a")
+    site.give("stopped", 6, "d c b a")
+    site.see("stopped", "b")
     site.stack.signal("redis", signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        page = site.stack.feed("u1", 3)
+        page = site.stack.feed("stopped", 3)
         assert time.monotonic() - begun < 1
-        assert (shown(page), page["source"], page["generation"]) == ("a b leaving", "fallback", 6)
-        assert page["user"] == "u1"
-        following = site.stack.feed("u1", 3, page["cursor"])
-        assert (shown(following), following["source"], following["cursor"]) == ("c d", "fallback", None)
-        site.stack.until(lambda: site.ids("u1") == "a b c d", seconds=12)
+        assert (shown(page), page["source"], page["generation"]) == ("a leaving c", "fallback", 6)
+        assert page["user"] == "stopped"
+        following = site.stack.feed("stopped", 3, page["cursor"])
+        assert (shown(following), following["source"], following["cursor"]) == ("d", "fallback", None)
+        site.stack.until(lambda: site.ids("stopped") == "a c d", seconds=12)
     finally:
         site.stack.signal("redis", signal.SIGCONT)
-    site.stack.until(lambda: site.stack.feed("u1")["source"] == "list")
-    assert shown(site.stack.feed("u1", 2, page["cursor"])) == "d c", "a cursor of the fallback begins the list"
+    site.stack.until(lambda: site.stack.feed("stopped")["source"] == "list")
+    assert shown(site.stack.feed("stopped", 2, page["cursor"])) == "d c", "a cursor of the fallback begins the list"
 
 
 def test_new_nginx_workers_answer_without_redis(site: Site) -> None:
@@ -402,11 +403,11 @@ def test_new_nginx_workers_answer_without_redis(site: Site) -> None:
         site.stack.signal("nginx", signal.SIGHUP)
         site.stack.until(lambda: len(set(workers(site.stack)) - old) == 2)
         with httpx.Client(base_url=site.stack.url, timeout=10) as client:
-            page = client.get("/feed", headers=site.stack.bearer("u1")).json()
+            page = client.get("/feed", headers=site.stack.bearer("reloaded")).json()
         assert (shown(page), page["source"]) == ("b a", "fallback")
     finally:
         site.stack.signal("redis", signal.SIGCONT)
-    site.stack.until(lambda: site.stack.feed("u1")["source"] == "default")
+    site.stack.until(lambda: site.stack.feed("reloaded")["source"] == "default")
 
 
 def test_without_redis_and_without_any_list_a_feed_is_empty_and_says_so(fresh_stack: Callable[..., Stack]) -> None:

@@ -3,8 +3,9 @@
 -- exec sends all commands at once and reads all replies. Whatever goes wrong, an error reply included, closes the
 -- connection: one with unread bytes would give one person's data to the next. Only a clean one returns to the pool.
 --
--- Per worker: at most POOL idle connections. There is no queue for them: ngx_lua's is not fair, and some would wait
--- until they time out. After a refused connection nobody tries for PAUSE seconds: nginx logs each such attempt as an error.
+-- Per worker: at most POOL idle connections. There is no queue for them: ngx_lua's is not fair, and under load some
+-- requests waited until they timed out. After a refused connection nobody tries for PAUSE seconds, since nginx logs
+-- each attempt as an error.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")

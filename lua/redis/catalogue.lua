@@ -24,7 +24,8 @@ end
 -- A new store starts counting at its clock: an edge process that knew another store cannot take it for that one.
 local function next_version(key)
     if redis.call('EXISTS', key) == 0 then
-        redis.call('SET', key, redis.call('TIME')[1] * 1000)
+        local now = redis.call('TIME')
+        redis.call('SET', key, now[1] * 1000 + math.floor(now[2] / 1000))
     end
     return redis.call('INCR', key)
 end

@@ -9,6 +9,7 @@ local keys = require("edge.keys")
 local lrucache = require("resty.lrucache")
 local metrics = require("edge.metrics")
 local records = require("edge.records")
+local recent = require("edge.recent")
 local rows = require("edge.rows")
 local store = require("edge.store")
 local sync = require("edge.sync")
@@ -72,6 +73,9 @@ local function reload(newest)
     rows.adopt(draft, items)
     records.forget_all()
     ids:flush_all()
+    if version then
+        recent.forget_all()
+    end
     version, loads = newest, loads + 1
     return true
 end

@@ -115,7 +115,11 @@ def main(argv: list[str] | None = None) -> int:
     make(demo)
     listen, port = listens_on(demo.run)
     host = "127.0.0.1" if listen in ("0.0.0.0", "::") else listen
-    print(f"\nOpen http://{bracketed(host)}:{port}/demo in a browser; make down ends it.")
+    person = json.loads(demo.cast.read_text())["people"][0]
+    page = f"http://{bracketed(host)}:{port}/demo"
+    where = "" if demo.run == Path("run").absolute() else f" RUN={demo.run}"
+    print(f"\nOpen in a browser:\n  {page}?as={person['user']}   ({person['label']})\n  {page}   (a new visitor)\n"
+          f"`make down{where}` ends it.")
     return 0
 
 

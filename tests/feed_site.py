@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.stack_fixture import SYNC_SECONDS, Stack
 from worker import keyspace, packing
@@ -103,3 +104,10 @@ def walk(stack: Stack, user: str, n: int) -> list[dict[str, Any]]:
         pages.append(stack.feed(user, n, pages[-1]["cursor"]))
         assert len(pages) < 1000, "a walk that does not end"
     return pages
+
+
+@pytest.fixture
+def site(stack: Stack) -> Site:
+    """An empty site on the session's stack, whose edge has forgotten the last test's."""
+    stack.sync()
+    return Site(stack)

@@ -7,95 +7,19 @@ import json
 import signal
 import subprocess
 import time
-from collections import defaultdict
 
 import numpy as np
 import pytest
 
+from tests.night_site import DAY_MS, MIDNIGHT_MS, TODAY, USERS, everything, filled, lists, run, seen, stamp
 from tests.stack_fixture import SYNC_SECONDS, WORKER
 from worker import keyspace
 from worker.nightly.pool import grouped
-from worker.packing import STATS, unpack_list, unpack_pool, unpack_stats
-from worker.store import generations, stats
+from worker.packing import unpack_list
+from worker.store import generations
 from worker.store.connect import open_store
 
-TODAY = dt.datetime.now(dt.UTC).date()
-DAY_MS = 86_400_000
-MIDNIGHT_MS = int(dt.datetime.combine(TODAY, dt.time(), dt.UTC).timestamp() * 1000)
-
-
-def stamp(ms):
-    return f"{dt.datetime.fromtimestamp(ms / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def catalogue(stack, scored=300, new=40):
-    """``scored`` evergreen and timely items of the last 40 days and ``new`` ones of yesterday's last hours."""
-    records = []
-    for n in range(scored):
-        kind = "evergreen" if n % 3 else "timely"
-        posted = MIDNIGHT_MS - (2 + n % 38) * DAY_MS + n * 1000
-        records.append(stack.item(f"old{n}", kind=kind, category=f"c{n % 11}", posted_at=stamp(posted)))
-    for n in range(new):
-        posted = MIDNIGHT_MS - 3_600_000 - n * 60_000
-        records.append(stack.item(f"new{n}", kind="timely", category=f"c{n % 7}", posted_at=stamp(posted)))
-    stack.import_items(records)
-
-
-def visits(stack, users, seed=0, each=12, last_day=1):
-    """``each`` impressions of ``users`` on random items, some clicked, ``last_day`` to ``last_day + 20`` days ago."""
-    rng = np.random.default_rng(seed)
-    lines = []
-    for number, user in enumerate(users):
-        day = MIDNIGHT_MS - (last_day + number % 20) * DAY_MS
-        for place, n in enumerate(rng.choice(300, each, replace=False)):
-            event = {"user": user, "item": f"old{n}", "ts": int(day + 40_000 + place * 1000)}
-            lines.append({**event, "event": "impression", "position": place})
-            if rng.random() < 0.2:
-                lines.append({**event, "event": "click", "ts": event["ts"] + 500})
-    # Items may be younger than the visit: the log does not have to be possible, only well-formed.
-    done = stack.worker("events", "import", "-", input="".join(json.dumps(line) + "\n" for line in lines))
-    assert "refused 0" in done.stdout + done.stderr
-
-
-def run(stack, *args, check=True):
-    """``worker nightly --json``: its report, or with ``check=False`` the finished process."""
-    done = stack.worker("nightly", "--json", *args, check=check)
-    return json.loads(done.stdout.splitlines()[-1]) if check else done
-
-
-def lists(stack, users):
-    """Published item numbers and the raw entries by user."""
-    found = {}
-    for user in users:
-        raw = stack.redis.get(keyspace.user_key("list", user))
-        if raw:
-            published = unpack_list(raw)
-            pool = unpack_pool(stack.redis.get(keyspace.key("pool", published.generation)))
-            found[user] = pool.items[published.positions].tolist()
-    return found
-
-
-def seen(stack, user):
-    """Item numbers in all of a user's seen sets."""
-    keys = stack.redis.scan_iter(match=keyspace.user_key("seen", user, "*").replace("{", "\\{"), count=1000)
-    numbers = {int(member) for key in keys for member in stack.redis.smembers(key)}
-    return {number for number in numbers if 0 < number < keyspace.MARKER}
-
-
-def everything(stack):
-    """Every key and its dump."""
-    return {key: stack.redis.dump(key) for key in stack.redis.scan_iter(count=1000)}
-
-
-USERS = [f"reader-{n}" for n in range(160)]
-
-
-@pytest.fixture
-def filled(stack):
-    """A stack with a catalogue and the visits of 160 people."""
-    catalogue(stack)
-    visits(stack, USERS)
-    return stack
+__all__ = ["filled"]  # a fixture
 
 
 def test_every_active_user_gets_a_full_list_of_what_they_have_not_seen(filled):
@@ -276,83 +200,6 @@ def test_an_outrun_run_writes_nothing(filled):
     assert filled.redis.get(keyspace.user_key("list", user)) == b"the newer list"
 
 
-# --- the roll-up -------------------------------------------------------------------------------------------------
-
-
-def totals(stack):
-    """Impressions and clicks by item over all rolled-up days."""
-    found = defaultdict(lambda: [0, 0])
-    for key in stack.redis.scan_iter(match="stats:*", count=1000):
-        for row in unpack_stats(stack.redis.get(key))[1]:
-            found[int(row["item"])][0] += int(row["impressions"])
-            found[int(row["item"])][1] += int(row["clicks"])
-    return dict(found)
-
-
-def true_totals(stack):
-    """The same from the seen sets: each person counts once an item."""
-    found = defaultdict(lambda: [0, 0])
-    for user in USERS:
-        for key in stack.redis.scan_iter(match=keyspace.user_key("seen", user, "*"), count=1000):
-            for member in map(int, stack.redis.smembers(key)):
-                found[abs(member)][0 if member > 0 else 1] += 1
-    return dict(found)
-
-
-def last_days():
-    return range(MIDNIGHT_MS // DAY_MS - 30, MIDNIGHT_MS // DAY_MS)
-
-
-def test_counters_are_rolled_up_completely(filled):
-    run(filled)
-    assert totals(filled) == true_totals(filled)
-    assert not list(filled.redis.scan_iter(match="count:*", count=1000))
-    assert not list(filled.redis.scan_iter(match="taken:*", count=1000))
-
-
-def test_a_roll_up_killed_before_adding_loses_nothing(filled):
-    day = MIDNIGHT_MS // DAY_MS - 1
-    taken = [filled.redis.fcall("nightfeed_take", 2, keyspace.partition_key("count", p, day),
-                                keyspace.partition_key("taken", p, day), 999) for p in range(keyspace.PARTITIONS)]
-    assert any(taken), "there was something to take"
-    run(filled)
-    assert totals(filled) == true_totals(filled)
-
-
-def test_a_roll_up_killed_after_adding_adds_nothing_twice(filled):
-    store = open_store(filled.run)
-    day = MIDNIGHT_MS // DAY_MS - 1
-    kept = {}
-    for p in range(keyspace.PARTITIONS):
-        key = keyspace.partition_key("taken", p, day)
-        filled.redis.fcall("nightfeed_take", 2, keyspace.partition_key("count", p, day), key, 999)
-        kept[key] = filled.redis.dump(key)
-    stats.roll_up(store, last_days(), 1000)
-    before = totals(filled)
-    for key, dump in kept.items():
-        if dump:
-            filled.redis.restore(key, 0, dump)
-    stats.roll_up(store, last_days(), 1001)
-    assert totals(filled) == before == true_totals(filled)
-    assert not list(filled.redis.scan_iter(match="taken:*", count=1000))
-
-
-def test_events_that_come_after_their_day_was_rolled_up_are_added(filled):
-    run(filled)
-    visits(filled, USERS, seed=1, each=3)
-    run(filled)
-    assert totals(filled) == true_totals(filled)
-
-
 def test_small_partitions_are_grouped_and_large_ones_stand_alone():
     assert grouped([0, 1, 2, 3, 4, 6], [0, 4, 6, 30, 0, 99, 3], 10) == [[0, 1, 2], [3], [4, 6]]
     assert grouped([], [1], 10) == []
-
-
-def test_merging_adds_up_and_sorts():
-    rows = np.zeros(3, STATS)
-    rows["item"], rows["clicks"], rows["dwell_ms"] = [9, 2, 9], [1, 2, 3], [2**40, 5, 1]
-    merged = stats.merge([rows])
-    assert merged["item"].tolist() == [2, 9]
-    assert merged["clicks"].tolist() == [2, 4]
-    assert merged["dwell_ms"].tolist() == [5, 2**40 + 1]

@@ -18,6 +18,8 @@ from worker.nightly.pool import grouped
 from worker.packing import unpack_list
 from worker.store import generations
 from worker.store.connect import open_store
+from worker.store.lists import Lists, publish_lists
+from worker.store.wire import Wire
 
 __all__ = ["filled"]  # a fixture
 
@@ -185,19 +187,72 @@ def test_a_second_run_at_the_same_time_is_refused(filled):
     assert not filled.redis.exists(keyspace.key("lease"))
 
 
+def one_list(user, generation):
+    """A list of one entry for ``user``."""
+    expiry = np.array([int(time.time()) + 1000])
+    return Lists([user], np.array([[generation]], np.uint16), np.array([1]), expiry, generation, 0)
+
+
 def test_an_outrun_run_writes_nothing(filled):
     run(filled)
     store = open_store(filled.run)
-    old = generations.next_token(store)
-    new = generations.next_token(store)
-    user = "reader-3"
+    old, new = generations.next_token(store), generations.next_token(store)
+    user, generation = "reader-3", 1
     partition = keyspace.partition_of(user)
-    generations.publish(store, partition, new, new, [user], [b"the newer list"], [int(time.time()) + 1000])
-    with pytest.raises(generations.FencedError):
-        generations.publish(store, partition, old, old, [user], [b"the older list"], [int(time.time()) + 1000])
-    with pytest.raises(generations.FencedError):
-        generations.set_state(store, old, {"generation": old})
-    assert filled.redis.get(keyspace.user_key("list", user)) == b"the newer list"
+    with Wire(filled.run) as wire:
+        publish_lists(wire, partition, new, one_list(user, new))
+        with pytest.raises(generations.FencedError):
+            publish_lists(wire, partition, old, one_list(user, old))
+    for refused in (
+        lambda: generations.set_state(store, old, {"generation": old}),
+        lambda: generations.mark_done(store, partition, old, generation, b"{}"),
+        lambda: generations.claim(store, [partition], old, generation, "me", 30),
+        lambda: generations.check_token(store, old),
+    ):
+        with pytest.raises(generations.FencedError):
+            refused()
+    assert unpack_list(filled.redis.get(keyspace.user_key("list", user))).generation == new
+
+
+def test_a_partition_is_worked_at_by_one_process_at_a_time(filled):
+    store = open_store(filled.run)
+    token = generations.next_token(store)
+    assert generations.claim(store, [4, 5], token, token, "one", 1) == [4, 5]
+    assert generations.claim(store, [5, 6], token, token, "two", 30) == [6]
+    assert generations.claim(store, [5], token, token, "one", 1) == [5], "its own claim is renewed"
+    filled.until(lambda: generations.claim(store, [5], token, token, "two", 30) == [5])
+    generations.mark_done(store, 5, token, token, b"{}")
+    assert generations.claim(store, [5], token, token, "two", 30) == []
+    newer = generations.next_token(store)
+    assert generations.claim(store, [6], newer, newer, "three", 30) == [6], "a newer run waits for no older one"
+
+
+def test_a_process_that_joins_takes_part_of_the_work(filled):
+    process = started(filled)
+    filled.until(lambda: generations.state(open_store(filled.run)).get("begun"), 30)
+    helper = filled.worker("nightly", "--join", "--json", check=False, env={"NIGHTFEED_CHUNK_USERS": "1"})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    report = json.loads(out.splitlines()[-1])
+    assert report["lists"] == report["users"] == 160
+    # On a slow machine the run may be over before the helper has begun; then it says so.
+    part = json.loads(helper.stdout.splitlines()[-1])
+    assert part.get("users", 0) < 160
+    assert "error" not in part or "no run is going on" in part["error"]
+
+
+def test_there_must_be_a_run_to_join(filled):
+    done = run(filled, "--join", check=False)
+    assert done.returncode == 1
+    assert "no run is going on" in done.stderr
+
+
+def test_numpy_and_compiled_code_publish_the_same_lists(filled):
+    run(filled)
+    before = lists(filled, USERS)
+    done = filled.worker("nightly", "--json", env={"NIGHTFEED_COMPILED": "false"})
+    assert json.loads(done.stdout.splitlines()[-1])["lists"] == 160
+    assert lists(filled, USERS) == before
 
 
 def test_small_partitions_are_grouped_and_large_ones_stand_alone():

@@ -58,6 +58,7 @@ class Settings:
     shrink_gate: float = _setting(0.5, "a run whose top content shrinks below this share is not published", 0.0, 1.0)
     sample_size: int = _setting(1000, "finished lists that are checked before publishing", 0, 1_000_000)
     chunk_users: int = _setting(2048, "users whose lists the nightly run makes at once", 1, 100_000)
+    compiled: bool = _setting(True, "make lists by compiled code where numba is installed")
     stale_hours: float = _setting(36.0, "age of the last run at which the edge says it is not ready", 1.0, 8760.0)
     dwell_cap_s: int = _setting(600, "seconds that one person's time on one item counts at most", 1, 86400)
     redis_maxmemory: str = _setting("0", "Redis maxmemory; 0: no limit", form=r"\d+([kmg]b?)?")

@@ -27,6 +27,7 @@ local HELP = {
     { "nightfeed_catalogue_version", "gauge", "The catalogue's version that each nginx worker has read." },
     { "nightfeed_generation", "gauge", "The generation that is served." },
     { "nightfeed_list_age_seconds", "gauge", "Seconds since that generation was made." },
+    { "nightfeed_last_good_run_timestamp_seconds", "gauge", "When the last run that was published ended, Unix time." },
 }
 
 -- "<name>{<labels>}", made once for each: labels come from fixed lists.
@@ -135,6 +136,7 @@ function _M.text(generation)
     if generation then
         values.nightfeed_generation = generation.generation
         values.nightfeed_list_age_seconds = math.max(0, ngx.time() - generation.made_at)
+        values.nightfeed_last_good_run_timestamp_seconds = generation.made_at
     end
     for _, metric in ipairs(HELP) do
         local name, kind, help = metric[1], metric[2], metric[3]

@@ -34,19 +34,40 @@ local function fenced(key, token)
     return false
 end
 
--- Keys 1 fence, 2… lists; args 1 token, 2 generation, 3 the partition's report when it is done, else "",
--- then for each list: value, expiry (Unix s).
-local function publish(keys, args)
+-- Claims a partition for one process: key 1 fence; args 1 token, 2 generation, 3 owner, 4 seconds that the claim lasts
+-- unless renewed by the same owner. Replies 'claimed', 'busy' (another's claim lasts), or 'done'.
+local function claim(keys, args)
     if fenced(keys[1], args[1]) then
         return redis.error_reply('FENCED a newer run has begun: this one must stop')
     end
-    for i = 2, #keys do
-        redis.call('SET', keys[i], args[2 * i], 'EXAT', args[2 * i + 1])
+    local done, owner, ends = unpack(redis.call('HMGET', keys[1], 'done', 'owner', 'ends'))
+    if done == args[2] then
+        return 'done'
     end
-    if args[3] ~= '' then
-        redis.call('HSET', keys[1], 'done', args[2], 'report', args[3])
+    local now = tonumber(redis.call('TIME')[1])
+    local mine = args[1] .. ':' .. args[3]
+    if owner and owner ~= mine and string.match(owner, '^%d+') == args[1] and tonumber(ends) > now then
+        return 'busy'
     end
-    return #keys - 1
+    redis.call('HSET', keys[1], 'owner', mine, 'ends', now + args[4])
+    return 'claimed'
+end
+
+-- Key 1 fence; args 1 token: makes it the fence that writers of lists compare, unless a newer one is.
+local function fence(keys, args)
+    if fenced(keys[1], args[1]) then
+        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    end
+    return 'OK'
+end
+
+-- Marks a partition as done: key 1 fence; args 1 token, 2 generation, 3 its report.
+local function done(keys, args)
+    if fenced(keys[1], args[1]) then
+        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    end
+    redis.call('HSET', keys[1], 'done', args[2], 'report', args[3])
+    return 'OK'
 end
 
 -- Keys 1 token, 2 generation; args 1 token, then fields and values of the generation.
@@ -59,5 +80,7 @@ local function switch(keys, args)
 end
 
 redis.register_function('nightfeed_take', take)
-redis.register_function('nightfeed_publish', publish)
+redis.register_function('nightfeed_claim', claim)
+redis.register_function('nightfeed_fence', fence)
+redis.register_function('nightfeed_done', done)
 redis.register_function('nightfeed_switch', switch)

@@ -20,6 +20,11 @@ def _object(fields: Json, required: tuple[str, ...] | None = None, closed: bool 
     return {"type": "object", "properties": fields, "required": names, "additionalProperties": not closed}
 
 
+def _or_null(fields: Json) -> Json:
+    """An object with these fields, or null."""
+    return {**_object(fields), "type": ["object", "null"]}
+
+
 def _list(entry: Json) -> Json:
     return {"type": "array", "items": entry}
 
@@ -70,6 +75,11 @@ SCHEMAS: Json = {
         "catalogue_version": _COUNT,
         "lists": _object({"generation": _COUNT_OR_NULL, "date": _TEXT_OR_NULL,
                           "made_at": _COUNT_OR_NULL, "age_seconds": _COUNT_OR_NULL}),
+        "last_good_run": _or_null({"date": _TEXT, "generation": _COUNT, "finished_at": _COUNT, "age_seconds": _COUNT}),
+        "refused_since": {"type": ["object", "null"]},
+        "unfinished_run": _or_null({"date": _TEXT, "generation": _COUNT, "partitions_done": _COUNT,
+                                    "partitions": _COUNT}),
+        "stale_hours": {"type": "number", "minimum": 0},
         "runs": _list({"type": "object"}),
         "redis": _object({"version": _TEXT, "memory_bytes": _COUNT, "maxmemory_bytes": _COUNT}),
     }),

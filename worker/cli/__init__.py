@@ -20,13 +20,14 @@ COMMANDS = {
     "user": "What is known of a person, why they see what they see, and erasure.",
     "token": "A signed token for a user, or the API token of a role.",
     "status": "Last runs, age of the lists, counts.",
+    "install-timer": "Start the nightly run at 00:00 UTC, by systemd or cron.",
     "keys": "The keyspace as a table.",
     "config": "Every setting, its default and its meaning.",
 }
 
 
 class Lazy(click.Group):
-    """A group that imports ``worker.cli.<name>`` and takes its ``command``."""
+    """A group that imports ``worker.cli.<name>``, with ``_`` for ``-``, and takes its ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the pipeline."""
@@ -36,7 +37,8 @@ class Lazy(click.Group):
         """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"worker.cli.{cmd_name}").command
+        module = importlib.import_module(f"worker.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

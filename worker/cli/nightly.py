@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,7 +15,9 @@ import orjson
 
 from worker.keyspace import PARTITIONS
 from worker.nightly.partition import GateError
-from worker.nightly.run import Options, RunError, nightly
+from worker.nightly.pool import Progress
+from worker.nightly.report import Tally
+from worker.nightly.run import Options, RunError, join, nightly
 from worker.store.connect import explained, open_store
 from worker.store.generations import FencedError
 from worker.store.lease import LeaseError
@@ -26,18 +31,21 @@ REFUSALS = (RunError, GateError, LeaseError, FencedError)
 @click.option("--jobs", type=click.IntRange(1, 256), default=min(2, os.cpu_count() or 1), show_default=True,
               help="Processes.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of all shuffling.")
+@click.option("--join", "joining", is_flag=True, help="Help with the run that is going on, also from another host.")
 @click.option("--dry-run", is_flag=True, help="Make and check every list, write nothing.")
 @click.option("--force", is_flag=True, help="Publish in spite of gates and dates.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object on the last line.")
-def command(date: dt.datetime | None, jobs: int, seed: int, dry_run: bool, force: bool, as_json: bool) -> None:
+def command(date: dt.datetime | None, jobs: int, seed: int, joining: bool, dry_run: bool, force: bool,
+            as_json: bool) -> None:
     """Run, with a progress bar on a terminal; exit 1 with the reason when nothing was published."""
     day = date.date() if date else dt.datetime.now(dt.UTC).date()
     store = open_store()
     try:
-        with explained("Redis"), click.progressbar(
-            length=PARTITIONS, label=f"nightly {day}", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-            result = nightly(store, Options(day, jobs, seed, dry_run, force), lambda done, users: bar.update(done))
+        with explained("Redis"), progress_of(f"nightly {day}") as progress:
+            if joining:
+                result = join(store, jobs, progress)
+            else:
+                result = nightly(store, Options(day, jobs, seed, dry_run, force), progress)
     except REFUSALS as error:
         if as_json:
             click.echo(orjson.dumps({"date": day.isoformat(), "error": str(error)}))
@@ -46,9 +54,27 @@ def command(date: dt.datetime | None, jobs: int, seed: int, dry_run: bool, force
     click.echo(orjson.dumps(result) if as_json else summary(result))
 
 
+@contextmanager
+def progress_of(label: str) -> Iterator[Progress]:
+    """A bar with users a second and the time left on a terminal; a JSON line for each group of partitions elsewhere."""
+    start, users = time.monotonic(), 0
+    if not sys.stderr.isatty():
+        yield lambda partitions, tally: click.echo(orjson.dumps(
+            {"partitions": list(partitions), "users": tally.users, "seconds": round(time.monotonic() - start, 3)}
+        ), err=True)
+        return
+    with click.progressbar(length=PARTITIONS, label=label, file=sys.stderr, show_pos=True) as bar:
+        def show(partitions: Sequence[int], tally: Tally) -> None:
+            nonlocal users
+            users += tally.users
+            bar.label = f"{label}, {users / (time.monotonic() - start):,.0f} users/s"
+            bar.update(len(partitions))
+        yield show
+
+
 def summary(result: dict[str, Any]) -> str:
     """The report for people."""
-    head = "would publish" if result["dry_run"] else "published"
+    head = "would publish" if result["dry_run"] else "helped with" if result.get("joined") else "published"
     return (
         f"{head} {result['lists']} lists of {result['date']} (generation {result['generation']}) "
         f"in {result['seconds']:.1f} s, {result['users_per_second']} users a second\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -40,11 +41,30 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield "lists     none yet: run `worker nightly`"
     else:
         yield f"lists     generation {lists['generation']} of {lists['date']}, made {_age(lists['age_seconds'])} ago"
+    yield from _nights(status)
     limit = f" of {_size(redis['maxmemory_bytes'])}" if redis["maxmemory_bytes"] else ""
     yield f"redis     {redis['version']}, {_size(redis['memory_bytes'])}{limit}"
     yield f"edge      {_edge(edge)}"
     for run in status["runs"]:
         yield f"run       {_run(run)}"
+
+
+def _nights(status: dict[str, Any]) -> Iterator[str]:
+    """When the last good run ended, what was refused since, and what has begun."""
+    last, refused, unfinished = (status[name] for name in ("last_good_run", "refused_since", "unfinished_run"))
+    if last is not None:
+        ended = dt.datetime.fromtimestamp(last["finished_at"], dt.UTC)
+        yield (f"last run  generation {last['generation']} of {last['date']} ended well {ended:%Y-%m-%d %H:%M:%S} UTC, "
+               f"{_age(last['age_seconds'])} ago")
+        if last["age_seconds"] > 3600 * status["stale_hours"]:
+            yield (f"warning   no good run for {_age(last['age_seconds'])}, more than {status['stale_hours']:g} hours: "
+                   "is there a timer (`worker install-timer`)? `worker nightly` runs it now")
+    if refused is not None:
+        yield f"warning   the newest run was refused: {_run(refused)}"
+    if unfinished is not None:
+        yield (f"begun     generation {unfinished['generation']} of {unfinished['date']}, "
+               f"{unfinished['partitions_done']} of {unfinished['partitions']} partitions done: it is at work, or was "
+               f"killed and `worker nightly --date {unfinished['date']}` goes on with it")
 
 
 def _edge(edge: dict[str, Any]) -> str:

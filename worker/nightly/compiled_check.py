@@ -18,7 +18,7 @@ MASK = 0x7FFF
 @jit
 def count_repeats(entries: NDArray[np.uint16], lengths: NDArray[np.int32], members: NDArray[np.signedinteger[Any]],
                   offsets: NDArray[np.int64], items: NDArray[np.uint32], max_item: int) -> int:
-    """Entries (users, limit) of finished lists that were seen, or stand twice in their list.
+    """Entries (users, limit) of finished lists that were seen, stand twice in their list, or name no item of the pool.
 
     User ``u`` has seen ``members[offsets[u]:offsets[u + 1]]``; ``items`` (pool,) are the pool's item numbers.
     """
@@ -31,6 +31,9 @@ def count_repeats(entries: NDArray[np.uint16], lengths: NDArray[np.int32], membe
                 seen[member] = user
         for t in range(lengths[user]):
             position = entries[user, t] & MASK
+            if position >= len(items):
+                repeats += 1
+                continue
             repeats += (seen[items[position]] == user) + (listed[position] == user)
             listed[position] = user
     return repeats
@@ -40,39 +43,44 @@ def count_repeats(entries: NDArray[np.uint16], lengths: NDArray[np.int32], membe
 def avoidable(mixed: NDArray[np.uint16], lengths: NDArray[np.int32], order: NDArray[np.int16],
               placed: NDArray[np.int32], category: NDArray[np.int32], kinds: int, gap: int,
               counts: NDArray[np.int32]) -> None:
-    """Fill ``counts`` (users,) with what `space_check.avoidable_violations` counts.
+    """Fill ``counts`` (users,) with what `space_check.avoidable_violations` counts, and places that are none.
 
     ``mixed`` (users, width), ``lengths`` (users,), ``order`` (users, limit) and ``placed`` (users,) are the lists;
     ``category`` (pool,) by position holds numbers below ``kinds``.
     """
-    limit, width = order.shape[1], mixed.shape[1]
-    stood, left = np.empty(kinds, np.int32), np.zeros(kinds, np.int32)
-    kind, marks = np.zeros(max(limit, 1), np.int32), np.zeros(max(limit, 1), np.bool_)
-    stood[:] = -(gap + 1) * 2
+    limit = order.shape[1]
+    stood, left = np.full(kinds, -gap - 1), np.zeros(kinds, np.int32)
+    kind, marks = np.zeros(limit, np.int32), np.zeros(limit, np.bool_)
     for user in range(len(placed)):
-        counts[user] = 0
-        if width == 0:
-            continue
-        found = 0
-        for t in range(placed[user]):
-            kind[t] = category[mixed[user, order[user, t]] & MASK]
-            marks[t] = t - stood[kind[t]] <= gap
-            stood[kind[t]] = t
+        begin, length = user * (limit + gap), lengths[user]  # places count on from user to user: nothing to clear
+        found, size = 0, min(placed[user], length)
+        outside = placed[user] - size
+        for t in range(size):
+            place = order[user, t]
+            inside = 0 <= place < length
+            kind[t] = category[mixed[user, place * inside] & MASK]
+            outside += not inside
+        for t in range(size):
+            number = kind[t]
+            marks[t] = begin + t - stood[number] <= gap
+            stood[number] = begin + t
             found += marks[t]
-        for t in range(placed[user]):
-            stood[kind[t]] = -(gap + 1) * 2
+        counts[user] = outside
         if found:
-            counts[user] = _replay(mixed[user, : lengths[user]], kind[: placed[user]], marks, category, gap, left, stood)
+            counts[user] += _replay(mixed[user, :length], kind[:size], marks, category, gap, left)
 
 
 @jit
 def _replay(row: NDArray[np.uint16], kind: NDArray[np.int32], marks: NDArray[np.bool_], category: NDArray[np.int32],
-            gap: int, left: NDArray[np.int32], stood: NDArray[np.int32]) -> int:
-    """Of the marked places, those where a clean order of the list exists or an item was left that is allowed."""
+            gap: int, left: NDArray[np.int32]) -> int:
+    """Of the marked places, those where a clean order of the list exists or an item was left that is allowed.
+
+    ``left`` (kinds,) is all 0, before and afterwards.
+    """
     for i in range(len(row)):
         left[category[row[i] & MASK]] += 1
     clean = _fillable(left, len(kind), gap)
-    wrong = 0
+    wrong, stood = 0, np.full(len(left), -1)
     for t in range(len(kind)):
         if marks[t]:
             forbidden = 0
@@ -82,7 +90,6 @@ def _replay(row: NDArray[np.uint16], kind: NDArray[np.int32], marks: NDArray[np.
         left[kind[t]] -= 1
         stood[kind[t]] = t
     left[:] = 0
-    stood[:] = -(gap + 1) * 2
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""Spacing step by step, for the rows that `compiled_space` can't do in one pass: all the rules of `space`.
+"""Spacing step by step, for the rows that `compiled_space` can't fill in one pass: all the rules of `space`.
 
 These are lists that no order fills without a violation, and those that get tight: where the best allowed item would
 end the last chance of a clean rest. Each step looks at the next item of every category.
@@ -32,8 +32,8 @@ class Queues(NamedTuple):
 @jit
 def finish_lists(mixed: NDArray[np.uint16], lengths: NDArray[np.int32], rows: NDArray[np.int64],
                  category: NDArray[np.int32], kinds: int, gap: int, order: NDArray[np.int16],
-                 right: NDArray[np.int32], narrowed: NDArray[np.int32]) -> None:
-    """Fill ``order`` (users, limit) of ``rows`` from ``right`` (users,) on; the arguments are those of `space_lists`.
+                 narrowed: NDArray[np.int32]) -> None:
+    """Fill ``order`` (users, limit) of ``rows``; the arguments are those of `space_lists`. No row may be empty.
 
     ``narrowed`` (users,): the items that stand within the gap of their own category.
     """
@@ -43,10 +43,10 @@ def finish_lists(mixed: NDArray[np.uint16], lengths: NDArray[np.int32], rows: ND
                     np.empty(width, np.int32), np.empty(width, np.int32))
     for user in rows:
         size = min(limit, lengths[user])
-        row, places = mixed[user, : lengths[user]], order[user, :size]
+        row = mixed[user, : lengths[user]]
         found = _number(row, category, numbers, queues)
-        _queue(places[: right[user]], len(row), found, queues)
-        narrowed[user] = _finish(places, right[user], found, min(gap, size - 1), queues)
+        _queue(len(row), found, queues)
+        narrowed[user] = _place(order[user, :size], found, min(gap, size - 1), queues)
 
 
 @jit
@@ -64,26 +64,20 @@ def _number(row: NDArray[np.uint16], category: NDArray[np.int32], numbers: NDArr
 
 
 @jit
-def _queue(places: NDArray[np.int16], length: int, kinds: int, queues: Queues) -> None:
-    """Queues of the items that don't stand in ``places`` yet."""
+def _queue(length: int, kinds: int, queues: Queues) -> None:
     head, left, last, kind, link = queues
     head[:kinds], left[:kinds], last[:kinds] = NONE, 0, -length
-    link[:length] = 0
-    for t in range(len(places)):
-        link[places[t]] = NONE
-        last[kind[places[t]]] = t
     for i in range(length - 1, -1, -1):
-        if link[i] != NONE:
-            link[i] = head[kind[i]]
-            head[kind[i]] = i
-            left[kind[i]] += 1
+        link[i] = head[kind[i]]
+        head[kind[i]] = i
+        left[kind[i]] += 1
 
 
 @jit
-def _finish(places: NDArray[np.int16], start: int, kinds: int, gap: int, queues: Queues) -> int:
-    """Place by place; returns how many were placed closer than ``gap``."""
-    size, guard, look = len(places), gap, start
-    for t in range(start, size):
+def _place(places: NDArray[np.int16], kinds: int, gap: int, queues: Queues) -> int:
+    """Fill ``places``; returns how many items were placed closer than ``gap``."""
+    size, guard, look = len(places), gap, 0
+    for t in range(size):
         chosen = _best(t, gap, 0, kinds, queues)
         if chosen == NONE:
             _take_turns(places, t, gap, queues)

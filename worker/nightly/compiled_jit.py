@@ -7,6 +7,7 @@ functions of its own file, and no others but `lowest_bit`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,11 +24,9 @@ def jit(function: Function) -> Function:
     """``function`` compiled at its first call, without the interpreter's lock; itself where numba is not installed."""
     if not available():
         return function
-    import numba
-
-    compiled: Function
+    numba: Any = importlib.import_module("numba")
     try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
+        compiled: Function = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder for the machine code can be written: compile it in each process
         compiled = numba.njit(nogil=True)(function)
     return compiled
@@ -37,17 +36,15 @@ def _lowest_bit() -> Callable[[Any], int]:
     """One machine instruction, which numba has no public name for."""
     if not available():
         return lambda word: (int(word) & -int(word)).bit_length() - 1
-    from numba import types
-    from numba.extending import intrinsic
+    types: Any = importlib.import_module("numba.types")
 
-    @intrinsic
     def count_trailing_zeros(context: Any, word: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.cttz(args[0], context.get_constant(types.boolean, False))
 
         return types.int64(types.uint64), generate
 
-    found: Callable[[Any], int] = count_trailing_zeros
+    found: Callable[[Any], int] = importlib.import_module("numba.extending").intrinsic(count_trailing_zeros)
     return found
 
 

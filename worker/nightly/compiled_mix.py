@@ -19,12 +19,12 @@ FLAG = 0x8000  # in a mixed entry: a best evergreen item that the user missed
 class Pool(NamedTuple):
     """What a plan says, for the loops. Positions are pool positions.
 
-    ``table`` (max_item + 2,) int32: the position of an item number, ``size`` where the pool has no such item.
+    ``table`` (max_item + 2,) uint16: the position of an item number, ``size`` where the pool has no such item.
     ``must`` int32: the best evergreen items in the order of rank, once for each day of a last visit;
     day ``d`` (an index) has ``must[must_starts[d]:must_starts[d + 1]]``.
     """
 
-    table: NDArray[np.int32]
+    table: NDArray[np.uint16]
     must: NDArray[np.int32]
     must_starts: NDArray[np.int64]
     size: int
@@ -84,7 +84,7 @@ def mix_lists(members: NDArray[np.signedinteger[Any]], offsets: NDArray[np.int64
 
 
 @jit
-def _mark_seen(members: NDArray[np.signedinteger[Any]], start: int, end: int, table: NDArray[np.int32],
+def _mark_seen(members: NDArray[np.signedinteger[Any]], start: int, end: int, table: NDArray[np.uint16],
                marks: NDArray[np.uint8], stamp: int) -> None:
     """Members that are no item numbers and items outside the pool mark the place behind the pool."""
     size = len(table)

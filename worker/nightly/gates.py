@@ -24,6 +24,14 @@ def check_plan(plan: Plan, previous_top: int, shrink_gate: float) -> list[str]:
     return []
 
 
+def check_scores(plan: Plan, impressions: NDArray[np.float64]) -> list[str]:
+    """Reasons in the scores: people have seen items, and still all items score the same. Before that, all may."""
+    if plan.top_count > 1 and impressions.any() and plan.top_score[0] == plan.top_score[-1]:
+        return [f"all {plan.top_count} items of top content have the same score although impressions were counted: "
+                "are clicks arriving, and are the weights of the score right?"]
+    return []
+
+
 def count_repeats(complete: Complete, unseen: NDArray[np.bool_]) -> int:
     """Entries of finished lists that were seen, or stand twice in their list."""
     inside = np.arange(complete.entries.shape[1])[None, :] < complete.lengths[:, None]

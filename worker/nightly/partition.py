@@ -1,8 +1,10 @@
-"""Partitions of a run: read users and seen, compose lists, check, publish. The unit of work and of restart."""
+"""Partitions of a run: claim, read users and seen, compose lists, check, publish. The unit of work and of restart."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +13,18 @@ import orjson
 from numpy.typing import NDArray
 
 from worker.nightly import gates
-from worker.nightly.compose import Complete, compose
+from worker.nightly.composer import Made, Members, composer
 from worker.nightly.plan import Plan
 from worker.nightly.report import Tally, total
-from worker.nightly.subtract import position_table, unseen
-from worker.packing import POSITION_MASK, pack_list
+from worker.packing import POSITION_MASK
 from worker.store import generations, seen
 from worker.store.connect import Store
+from worker.store.lists import Lists, publish_lists
+from worker.store.wire import Wire, retrying
 
 DAY_MS = 86_400_000
 LIST_SLACK_DAYS = 2
+CLAIM_SECONDS = 30  # renewed with each batch; a process that died is waited for so long
 
 
 class GateError(Exception):
@@ -36,31 +40,54 @@ class Batch:
     rows: list[tuple[int, slice]]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What the processes of one run share. ``token`` None: a dry run, nothing is written. ``buckets``: newest first."""
+
+    plan: Plan
+    token: int | None
+    buckets: list[int]
+
+
 class Partitions:
-    """Makes the lists of partitions for one plan. ``token`` None means a dry run: nothing is written."""
+    """Makes the lists of partitions, in one process."""
 
-    def __init__(self, store: Store, plan: Plan, token: int | None, buckets: list[int]) -> None:
-        self._store, self._plan, self._token, self._buckets = store, plan, token, buckets
-        self._table = position_table(plan.pool, plan.max_item)
-        self._since_ms = since_ms(plan.moment, store.settings.window_days)
+    def __init__(self, store: Store, task: Task) -> None:
+        self._store, self._plan, self._token, self._buckets = store, task.plan, task.token, task.buckets
+        self._composer = composer(task.plan, store.settings)
+        self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
+        self._wire = Wire(store.run)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
 
-    def run(self, partitions: Sequence[int]) -> Tally:
-        """Every active user of ``partitions``. Raises GateError for a repeat in a list, FencedError when outrun.
+    def run(self, partitions: Sequence[int]) -> dict[int, Tally]:
+        """Every active user of those ``partitions`` that nobody else has claimed or finished: their tallies.
 
-        A partition is marked as done, with its own counts, after its last list is written.
+        A partition is marked as done, with its own counts, after its last list is written. Raises GateError for a
+        repeat in a list, FencedError when outrun, StoreError when Redis is away for long or refuses to write.
         """
-        counts = {partition: Tally() for partition in partitions}
+        counts = {partition: Tally() for partition in self._claim(partitions)}
+        if not counts:
+            return counts
         work = Tally()
-        for batch in self._batches(partitions):
-            complete = self._complete(batch, work)
+        for batch in self._batches(list(counts)):
+            made = self._made(batch, work)
+            with work.timed("publish_s"):
+                self._claim(list(counts))
+                for partition, rows in batch.rows:
+                    self._publish(partition, batch, rows, made)
             for partition, rows in batch.rows:
-                self._count(complete, rows, counts[partition])
-                with work.timed("publish_s"):
-                    self._publish(partition, batch, rows, complete)
-        counts[partitions[0]].add(work)
+                self._count(made, rows, counts[partition])
+        counts[next(iter(counts))].add(work)
         for partition, tally in counts.items():
             self._mark_done(partition, tally)
-        return total(counts.values())
+        return counts
+
+    def _claim(self, partitions: Sequence[int]) -> list[int]:
+        """Claims, or renews, what can be had. Raises FencedError when a newer run has begun."""
+        if self._token is None:
+            return list(partitions)
+        return generations.claim(self._store, partitions, self._token, self._plan.generation, self._owner,
+                                 CLAIM_SECONDS)
 
     def _batches(self, partitions: Sequence[int]) -> Iterator[Batch]:
         """Small partitions together, large ones in pieces: never many more users at once than ``chunk_users``."""
@@ -79,67 +106,71 @@ class Partitions:
         if users:
             yield Batch(users, np.concatenate(times), rows)
 
-    def _complete(self, batch: Batch, work: Tally) -> Complete:
+    def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
+        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms, self._buckets),
+                        "reading seen sets")
+
+    def _made(self, batch: Batch, work: Tally) -> Made:
         """Checked lists. Raises GateError when one holds a repeat: none of the batch is written then."""
         with work.timed("read_s"):
-            members, rows = seen.read_seen(self._store, batch.users, self._buckets)
+            members, offsets = self._read(batch)
         with work.timed("compose_s"):
-            left = unseen(members, rows, len(batch.users), self._table, len(self._plan.pool))
-            complete = compose(batch.users, batch.last_seen_ms, left, self._plan, self._store.settings)
+            made: Made = self._composer(batch.users, batch.last_seen_ms, members, offsets)
         with work.timed("check_s"):
-            repeats = gates.count_repeats(complete, left)
-            work.spacing_violations += gates.count_avoidable(complete, self._plan, self._store.settings.gap)
+            repeats = self._composer.count_repeats(made, members, offsets)
+            work.spacing_violations += self._composer.count_avoidable(made)
         if repeats:
             raise GateError(f"{repeats} entries of finished lists repeat what was seen or stand twice: the lists of "
                             "this part were not written; this is a defect of the program")
-        return complete
+        return made
 
-    def _count(self, complete: Complete, rows: slice, tally: Tally) -> None:
-        lengths = complete.lengths[rows]
+    def _count(self, made: Made, rows: slice, tally: Tally) -> None:
+        lengths = made.lengths[rows]
         tally.users += len(lengths)
         tally.lists += len(lengths)
         tally.entries += int(lengths.sum())
-        tally.new_entries += int(complete.new[rows].sum())
-        tally.spacing_narrowed += int(complete.narrowed[rows].sum())
+        tally.new_entries += int(made.new[rows].sum())
+        tally.spacing_narrowed += int(made.narrowed[rows].sum())
         tally.underfilled += int((lengths < self._store.settings.list_length).sum())
-        tally.missed_evergreen += int(complete.missed[rows].sum())
+        tally.missed_evergreen += int(made.missed[rows].sum())
 
-    def _publish(self, partition: int, batch: Batch, rows: slice, complete: Complete) -> None:
+    def _publish(self, partition: int, batch: Batch, rows: slice, made: Made) -> None:
         if self._token is None:
             return
-        plan, days = self._plan, self._store.settings.window_days + LIST_SLACK_DAYS
-        lists = [pack_list(plan.generation, plan.moment, entries[:length])
-                 for entries, length in zip(complete.entries[rows], complete.lengths[rows], strict=True)]
-        expiries = ((batch.last_seen_ms[rows] + days * DAY_MS) // 1000).tolist()
-        generations.publish(self._store, partition, self._token, plan.generation, batch.users[rows], lists, expiries)
+        token, days = self._token, self._store.settings.window_days + LIST_SLACK_DAYS
+        expiries = (batch.last_seen_ms[rows] + days * DAY_MS) // 1000
+        lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64), expiries,
+                      self._plan.generation, self._plan.moment)
+        retrying(lambda: publish_lists(self._wire, partition, token, lists), "publishing lists")
 
     def _mark_done(self, partition: int, tally: Tally) -> None:
         if self._token is not None:
             report = orjson.dumps(dataclasses.asdict(tally))
-            generations.publish(self._store, partition, self._token, self._plan.generation, [], [], [], report)
+            generations.mark_done(self._store, partition, self._token, self._plan.generation, report)
 
     def sample(self, size: int, live: NDArray[np.bool_]) -> list[str]:
         """Faults in the lists of about ``size`` users, looked for by other code than that which made them."""
-        parts = list(seen.sample_users(self._store, self._since_ms, size).values())
-        if not parts:
+        found = seen.sample_users(self._store, self._since_ms, size)
+        if not found:
             return []
-        users = [user for names, _ in parts for user in names]
-        members, rows = seen.read_seen(self._store, users, self._buckets)
-        left = unseen(members, rows, len(users), self._table, len(self._plan.pool))
-        times = np.concatenate([last_seen_ms for _, last_seen_ms in parts])
-        complete = compose(users, times, left, self._plan, self._store.settings)
-        return self._faults(users, members, rows, complete, live)
-
-    def _faults(self, users: list[str], members: NDArray[np.int64], rows: NDArray[np.int64], complete: Complete,
-                live: NDArray[np.bool_]) -> list[str]:
-        ends = np.searchsorted(rows, np.arange(len(users) + 1))
+        batch = Batch([], np.concatenate([times for _, times in found.values()]), [])
+        for partition, (users, _) in found.items():
+            batch.rows.append((partition, slice(len(batch.users), len(batch.users) + len(users))))
+            batch.users.extend(users)
+        members, offsets = self._read(batch)
+        made: Made = self._composer(batch.users, batch.last_seen_ms, members, offsets)
         faults: list[str] = []
-        for row, user in enumerate(users):
-            entries = complete.entries[row, : complete.lengths[row]] & np.uint16(POSITION_MASK)
-            found = set(members[ends[row] : ends[row + 1]].tolist())
-            faults += gates.check_list(user, self._plan.pool[entries].tolist(), found, live)
-        violations = gates.count_avoidable(complete, self._plan, self._store.settings.gap)
+        for row, user in enumerate(batch.users):
+            items = self._plan.pool[made.entries[row, : made.lengths[row]] & np.uint16(POSITION_MASK)]
+            known = set(members[offsets[row] : offsets[row + 1]].tolist())
+            faults += gates.check_list(user, items.tolist(), known, live)
+        violations = self._composer.count_avoidable(made)
         return faults + ([f"{violations} spacing violations that an order would avoid"] if violations else [])
+
+
+def sum_of(counts: dict[int, Tally]) -> Tally:
+    """All partitions' tallies together."""
+    return total(counts.values())
 
 
 def since_ms(moment: int, window_days: int) -> int:

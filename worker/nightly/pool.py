@@ -1,50 +1,75 @@
-"""Runs partitions in this process, or in several."""
+"""Runs partitions until all are done: in this process, or in several; beside others that have joined the run."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from worker.config import Settings
-from worker.nightly.partition import Partitions, since_ms
-from worker.nightly.plan import Plan
-from worker.nightly.report import Tally
-from worker.store import seen
+from worker.keyspace import PARTITIONS
+from worker.nightly.partition import Partitions, Task, since_ms
+from worker.nightly.report import Tally, total
+from worker.store import generations, seen
 from worker.store.connect import Store, open_store
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[Sequence[int], Tally], None]
 
 _partitions: Partitions | None = None  # of a pool process, set once when it starts
 WORTH_A_PROCESS = 10_000  # users; below, starting a process takes longer than it saves
+WAIT_SECONDS = 0.5
 
 
-def run_partitions(store: Store, plan: Plan, token: int | None, buckets: list[int], partitions: Sequence[int],
-                   jobs: int, progress: Progress) -> list[Tally]:
-    """Tallies of groups of ``partitions``, as they are finished; the first error ends the others.
+def run_partitions(store: Store, task: Task, jobs: int, progress: Progress) -> Tally:
+    """Run every partition that is not done, and wait for those that others have claimed; what was done here.
 
-    ``progress`` is called after each group with its number of partitions and its users.
+    ``progress`` is called with the partitions of each finished group and their tally.
     """
-    counts = seen.count_users(store, since_ms(plan.moment, store.settings.window_days))
-    groups = grouped(partitions, counts, store.settings.chunk_users)
-    jobs = min(jobs, len(groups), max(1, sum(counts) // WORTH_A_PROCESS))
+    counts = seen.count_users(store, since_ms(task.plan.moment, store.settings.window_days))
+    mine: list[Tally] = []
+    left = _left(store, task)
+    while left:
+        groups = grouped(left, counts, store.settings.chunk_users)
+        some = False
+        for done in _run_groups(store, task, groups, jobs, sum(counts)):
+            some = True
+            mine.append(total(done.values()))
+            progress(list(done), mine[-1])
+        if task.token is None:
+            break
+        left = _left(store, task)
+        if left and not some:
+            time.sleep(WAIT_SECONDS)
+    return total(mine)
+
+
+def _left(store: Store, task: Task) -> list[int]:
+    """Partitions that are not marked as done. Raises FencedError when a newer run has begun."""
+    if task.token is None:
+        return list(range(PARTITIONS))
+    generations.check_token(store, task.token)
+    done = generations.done_partitions(store, task.plan.generation)
+    return [partition for partition in range(PARTITIONS) if partition not in done]
+
+
+def _run_groups(store: Store, task: Task, groups: list[list[int]], jobs: int, users: int) -> Iterator[dict[int, Tally]]:
+    """The groups' tallies as they are finished, without those that others had claimed; the first error ends all."""
+    jobs = min(jobs, len(groups), max(1, users // WORTH_A_PROCESS))
     if jobs <= 1:
-        return _here(Partitions(store, plan, token, buckets), groups, progress)
-    tallies: list[Tally] = []
+        here = Partitions(store, task)
+        yield from filter(None, map(here.run, groups))
+        return
     # Fresh processes rather than forks: a fork would share the Redis connection and the lease's thread.
     context = multiprocessing.get_context("spawn")
-    start = (store.run, store.settings, plan, token, buckets)
-    with ProcessPoolExecutor(jobs, context, _open, start) as executor:
-        futures = {executor.submit(_run, group): group for group in groups}
+    with ProcessPoolExecutor(jobs, context, _open, (store.run, store.settings, task)) as executor:
+        futures = [executor.submit(_run, group) for group in groups]
         try:
-            for future in as_completed(futures):
-                tallies.append(future.result())
-                progress(len(futures[future]), tallies[-1].users)
+            yield from filter(None, (future.result() for future in as_completed(futures)))
         except BaseException:
             executor.shutdown(wait=True, cancel_futures=True)
             raise
-    return tallies
 
 
 def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list[list[int]]:
@@ -60,19 +85,11 @@ def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list
     return groups
 
 
-def _here(work: Partitions, groups: list[list[int]], progress: Progress) -> list[Tally]:
-    tallies = []
-    for group in groups:
-        tallies.append(work.run(group))
-        progress(len(group), tallies[-1].users)
-    return tallies
-
-
-def _open(run: Path, settings: Settings, plan: Plan, token: int | None, buckets: list[int]) -> None:
+def _open(run: Path, settings: Settings, task: Task) -> None:
     global _partitions
-    _partitions = Partitions(open_store(run, settings), plan, token, buckets)
+    _partitions = Partitions(open_store(run, settings), task)
 
 
-def _run(group: list[int]) -> Tally:
+def _run(group: list[int]) -> dict[int, Tally]:
     assert _partitions is not None
     return _partitions.run(group)

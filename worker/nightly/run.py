@@ -20,9 +20,8 @@ import numpy as np
 import orjson
 
 from worker import keyspace
-from worker.keyspace import PARTITIONS
 from worker.nightly import gates, plan, plan_codec
-from worker.nightly.partition import GateError, Partitions, since_ms
+from worker.nightly.partition import GateError, Partitions, Task, since_ms
 from worker.nightly.plan import Catalogue, Plan
 from worker.nightly.pool import Progress, run_partitions
 from worker.nightly.report import Tally, report, total
@@ -47,12 +46,12 @@ class Options:
     force: bool = False
 
 
-def nightly(store: Store, options: Options, progress: Progress = lambda done, users: None) -> dict[str, Any]:
+def nightly(store: Store, options: Options, progress: Progress = lambda partitions, tally: None) -> dict[str, Any]:
     """Run ``options.date`` and return the report.
 
-    ``progress`` is called with the partitions and users that are done, a group at a time. Raises RunError or GateError
+    ``progress`` is called with the partitions and the tally of each group that is done. Raises RunError or GateError
     when the run is refused (nothing is published), LeaseError when another run is at work, FencedError when a newer
-    one has begun.
+    one has begun, StoreError when Redis is away for long or refuses to write (the next run goes on from there).
     """
     if options.dry_run:
         return _run(store, options, None, progress)
@@ -60,32 +59,50 @@ def nightly(store: Store, options: Options, progress: Progress = lambda done, us
         return _run(store, options, generations.next_token(store), progress)
 
 
+def join(store: Store, jobs: int, progress: Progress) -> dict[str, Any]:
+    """Help with the run that is going on, from this or another host, until all its partitions are done.
+
+    Returns the report of this process's part. Raises RunError when no run is going on, and the rest as ``nightly``.
+    """
+    start = time.perf_counter()
+    state = generations.state(store)
+    begun, token = int(state.get("begun", 0)), generations.newest_token(store)
+    parts = generations.read_plan(store, begun) if begun != int(state.get("generation", 0)) else None
+    if parts is None:
+        raise RunError("no run is going on that could be joined: start one with worker nightly")
+    current = plan_codec.decode(parts)
+    tally = run_partitions(store, _task(store, current, token), jobs, progress)
+    return report(current.date, current.generation, (current.top_count, current.new_count), tally,
+                  time.perf_counter() - start, seed=current.seed, joined=True, dry_run=False)
+
+
 def _run(store: Store, options: Options, token: int | None, progress: Progress) -> dict[str, Any]:
     start = time.perf_counter()
     state = generations.state(store)
     _check_date(options, state)
-    made = _resumed(store, options, state)
-    current, catalogue = _planned(store, options, token) if made is None else (made, None)
-    buckets = keyspace.live_buckets(_now_ms(current), store.settings.window_days)
-    if catalogue is not None:
-        _gate(store, current, catalogue, buckets, int(state.get("top", 0)), options)
+    current = _resumed(store, options, state)
+    resumed = 0 if current is None else len(generations.done_partitions(store, current.generation))
+    if current is None:
+        current, catalogue = _planned(store, options, token)
+        _gate(store, _task(store, current, None), catalogue, int(state.get("top", 0)), options)
         if token is not None:
-            _begin(store, current, token)
-    done = generations.done_partitions(store, current.generation) if made is not None else {}
-    todo = [partition for partition in range(PARTITIONS) if partition not in done]
-    tallies = [Tally(**tally) for tally in done.values()]
-    tallies += run_partitions(store, current, token, buckets, todo, options.jobs, progress)
-    result = report(current.date, current.generation, (current.top_count, current.new_count), total(tallies),
-                    time.perf_counter() - start, seed=current.seed, resumed_partitions=len(done),
+            _begin(store, current, token, state)
+    tally = run_partitions(store, _task(store, current, token), options.jobs, progress)
+    if token is not None:
+        done = generations.done_partitions(store, current.generation).values()
+        tally = total(Tally(**counts) for counts in done)
+    result = report(current.date, current.generation, (current.top_count, current.new_count), tally,
+                    time.perf_counter() - start, seed=current.seed, resumed_partitions=resumed,
                     dry_run=options.dry_run, forced=options.force, finished_at=int(time.time()))
     if token is not None:
-        _switch(store, current, token, state, result)
+        _switch(store, current, token, result)
     return result
 
 
-def _now_ms(current: Plan) -> int:
-    """The clock: seen sets are read as they are now, whatever date is run."""
-    return max(int(time.time() * 1000), current.moment * 1000)
+def _task(store: Store, current: Plan, token: int | None) -> Task:
+    """What all processes of the run work by. Seen sets are read as they are now, whatever date is run."""
+    now_ms = max(int(time.time() * 1000), current.moment * 1000)
+    return Task(current, token, keyspace.live_buckets(now_ms, store.settings.window_days))
 
 
 def _check_date(options: Options, state: dict[str, str]) -> None:
@@ -133,12 +150,12 @@ def _catalogue(store: Store, rows: np.ndarray[Any, Any]) -> Catalogue:
     return Catalogue(meta, *columns)
 
 
-def _gate(store: Store, current: Plan, catalogue: Catalogue, buckets: list[int], previous_top: int,
-          options: Options) -> None:
+def _gate(store: Store, task: Task, catalogue: Catalogue, previous_top: int, options: Options) -> None:
     """Raises GateError with every reason not to publish, unless forced."""
+    current = task.plan
     reasons = gates.check_plan(current, previous_top, store.settings.shrink_gate)
-    live = plan.live(catalogue.meta, current.moment)
-    reasons += Partitions(store, current, None, buckets).sample(store.settings.sample_size, live)
+    reasons += gates.check_scores(current, catalogue.impressions)
+    reasons += Partitions(store, task).sample(store.settings.sample_size, plan.live(catalogue.meta, current.moment))
     if reasons and not options.force:
         if not options.dry_run:
             refused = {"date": current.date.isoformat(), "refused": reasons, "finished_at": int(time.time())}
@@ -146,18 +163,21 @@ def _gate(store: Store, current: Plan, catalogue: Catalogue, buckets: list[int],
         raise GateError(f"not published: {'; '.join(reasons[:10])}. The old lists stay. --force overrides.")
 
 
-def _begin(store: Store, current: Plan, token: int) -> None:
+def _begin(store: Store, current: Plan, token: int, state: dict[str, str]) -> None:
+    """Write the plan, and tidy up after runs long ago: what nobody can be reading any more."""
     generations.write_plan(store, current.generation, plan_codec.encode(current, store.settings))
-    generations.set_state(store, token, {"begun": current.generation, "begun_date": current.date.isoformat()})
-
-
-def _switch(store: Store, current: Plan, token: int, state: dict[str, str], result: dict[str, Any]) -> None:
-    """Make the generation the current one, then the rankings, the report and the tidying up that nobody waits for."""
     history = [int(number) for number in state.get("history", "").split()]
-    kept = generations.drop_old(store, [*history, current.generation])
+    kept = generations.drop_old(store, [*history, current.generation], int(state.get("generation", 0)))
+    generations.set_state(store, token, {
+        "begun": current.generation, "begun_date": current.date.isoformat(), "history": " ".join(map(str, kept)),
+    })
+
+
+def _switch(store: Store, current: Plan, token: int, result: dict[str, Any]) -> None:
+    """Make the generation the current one, then the rankings, the report and the tidying up that nobody waits for."""
     generations.set_state(store, token, {
         "generation": current.generation, "date": current.date.isoformat(), "moment": current.moment,
-        "made_at": int(time.time()), "top": current.top_count, "history": " ".join(map(str, kept)),
+        "made_at": int(time.time()), "top": current.top_count,
     })
     generations.write_run(store, current.date.isoformat(), orjson.dumps(result))
     _write_rankings(store, current)

@@ -14,7 +14,7 @@ from worker.store.connect import Store
 
 KEPT = 8
 KEPT_RUNS = 90
-PER_CALL = 256
+OUTRUN = "a newer nightly run has begun: this one stops and has written nothing since"
 
 
 class FencedError(Exception):
@@ -55,20 +55,36 @@ def read_plan(store: Store, generation: int) -> dict[str, bytes] | None:
     return None if None in found else dict(zip(names, found, strict=True))
 
 
-def publish(store: Store, partition: int, token: int, generation: int, users: Sequence[str], lists: Sequence[bytes],
-            expiries: Sequence[int], report: bytes = b"") -> None:
-    """Write lists of one partition; a ``report`` marks it done. Raises FencedError when a newer run has begun."""
-    fence = keyspace.partition_key("fence", partition)
+def claim(store: Store, partitions: Sequence[int], token: int, generation: int, owner: str,
+          seconds: int) -> list[int]:
+    """Claim partitions, or renew claims: those that ``owner`` may work at, for ``seconds``.
+
+    The others are done, or claimed by another process of the same run. Raises FencedError when a newer run has begun.
+    """
     pipe = store.redis.pipeline(transaction=False)
-    starts = range(0, max(len(users), 1), PER_CALL)
-    for start in starts:
-        part = slice(start, start + PER_CALL)
-        keys = [keyspace.user_key("list", user) for user in users[part]]
-        values = [word for pair in zip(lists[part], expiries[part], strict=True) for word in pair]
-        last = report if start == starts[-1] else b""
-        pipe.fcall("nightfeed_publish", 1 + len(keys), fence, *keys, token, generation, last, *values)
+    for partition in partitions:
+        fence = keyspace.partition_key("fence", partition)
+        pipe.fcall("nightfeed_claim", 1, fence, token, generation, owner, seconds)
     with _fenced():
-        pipe.execute()
+        return [p for p, reply in zip(partitions, pipe.execute(), strict=True) if reply == b"claimed"]
+
+
+def mark_done(store: Store, partition: int, token: int, generation: int, report: bytes) -> None:
+    """Mark a partition as done, with its report. Raises FencedError when a newer run has begun."""
+    with _fenced():
+        fence = keyspace.partition_key("fence", partition)
+        store.redis.fcall("nightfeed_done", 1, fence, token, generation, report)
+
+
+def check_token(store: Store, token: int) -> None:
+    """Raises FencedError when a newer run has begun."""
+    if newest_token(store) > token:
+        raise FencedError(OUTRUN)
+
+
+def newest_token(store: Store) -> int:
+    """The newest fencing token that was given out."""
+    return int(cast(bytes | None, store.redis.get(keyspace.key("token"))) or 0)
 
 
 def done_partitions(store: Store, generation: int) -> dict[int, dict[str, Any]]:
@@ -80,12 +96,13 @@ def done_partitions(store: Store, generation: int) -> dict[int, dict[str, Any]]:
     return {p: orjson.loads(report) for p, (done, report) in replies if done and int(done) == generation}
 
 
-def drop_old(store: Store, history: Sequence[int]) -> list[int]:
-    """Keep the newest of ``history``, delete the keys of the others; returns what is kept, oldest first."""
+def drop_old(store: Store, history: Sequence[int], current: int) -> list[int]:
+    """Keep the newest of ``history`` and ``current``, delete the keys of the others; what is kept, oldest first."""
     ordered = sorted(set(history))
-    for generation in ordered[:-KEPT]:
+    kept = [generation for generation in ordered if generation in ordered[-KEPT:] or generation == current]
+    for generation in set(ordered).difference(kept):
         store.redis.unlink(*(keyspace.key(name, generation) for name in ("pool", "default", "older", "plan")))
-    return ordered[-KEPT:]
+    return kept
 
 
 def write_ranking(store: Store, name: str, scores: Mapping[str, float]) -> None:
@@ -121,4 +138,4 @@ class _fenced:  # noqa: N801 - a context manager, read as a phrase
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, ResponseError) and "FENCED" in str(error):
-            raise FencedError("a newer nightly run has begun: this one stops and has written nothing since") from error
+            raise FencedError(OUTRUN) from error

@@ -57,6 +57,7 @@ class Partitions:
         self._composer = composer(task.plan, store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
         self._wire = Wire(store.run)
+        self._room: Made | None = None  # memory of the largest batch, written over by the next ones
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, partitions: Sequence[int]) -> dict[int, Tally]:
@@ -115,7 +116,9 @@ class Partitions:
         with work.timed("read_s"):
             members, offsets = self._read(batch)
         with work.timed("compose_s"):
-            made: Made = self._composer(batch.users, batch.last_seen_ms, members, offsets)
+            made: Made = self._composer(batch.users, batch.last_seen_ms, members, offsets, self._room)
+            if self._room is None or len(made.lengths) > len(self._room.lengths):
+                self._room = made
         with work.timed("check_s"):
             repeats = self._composer.count_repeats(made, members, offsets)
             work.spacing_violations += self._composer.count_avoidable(made)

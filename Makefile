@@ -4,12 +4,21 @@ RUN ?= $(or $(NIGHTFEED_RUN),run)
 PORT ?=
 VENV := $(or $(NIGHTFEED_VENV),.venv)
 
+# bench-nightly: users, items that each has seen, top content, items of a list, processes; GROWTH and FEED measure more.
+USERS ?= 1000000
+SEEN ?= 170
+TOP ?= 1000
+LENGTH ?= 200
+JOBS ?= 2
+GROWTH ?=
+FEED ?=
+
 PYTHON_IN_VENV := $(VENV)/bin/python
 STACK = $(PYTHON_IN_VENV) scripts/stack.py
 PORT_OPTION = $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test lint clean
+.PHONY: help up down status demo test bench-nightly lint clean
 
 help: ## this list
 	@echo "Nightfeed: make TARGET [RUN=run directory (run)] [PORT=port of the edge (8080)]"
@@ -34,6 +43,11 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 test: ## all tests, on stacks of their own
 	@scripts/install.sh run test
 	@$(PYTHON_IN_VENV) -m pytest
+
+bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=2 GROWTH=1 FEED=1]
+	@scripts/install.sh run
+	@$(PYTHON_IN_VENV) scripts/bench/nightly.py --users $(USERS) --seen $(SEEN) --top $(TOP) --length $(LENGTH) \
+	    --jobs $(JOBS) $(if $(GROWTH),--growth) $(if $(FEED),--feed)
 
 lint: ## ruff, mypy, luacheck, and nginx on the rendered configuration
 	@scripts/install.sh run lint

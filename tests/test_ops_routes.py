@@ -85,7 +85,7 @@ def test_only_imports_may_be_large(stack: Stack) -> None:
 
 def test_an_api_that_is_down_is_503_and_the_edge_goes_on(stack: Stack) -> None:
     """JSON with Retry-After; visitors notice nothing."""
-    stack.expect_log("api.sock failed|upstream prematurely closed")
+    stack.expect_log(r"api.sock failed|upstream prematurely closed|recv\(\) failed")
     stack.signal("api", signal.SIGKILL)
     answer = stack.until(lambda: (a := stack.http.get("/api/status")).status_code == 503 and a)
     assert answer.headers["retry-after"] == "2"

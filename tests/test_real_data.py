@@ -18,6 +18,7 @@ from worker.nightly.subtract import position_table, unseen
 from worker.packing import unpack_list, unpack_pool
 from worker.store import generations, seen
 from worker.store.connect import open_store
+from worker.store.wire import Wire
 
 LOG = Path(os.environ.get("NIGHTFEED_KUAIRAND") or "no-log")
 WITHOUT_LOG = "the KuaiRand log is not here: set NIGHTFEED_KUAIRAND to the folder with its files"
@@ -39,13 +40,15 @@ def repeats_in_lists(stack):
     table = position_table(pool.items, pool.max_item)
     buckets = keyspace.live_buckets(int(dt.datetime.now(dt.UTC).timestamp() * 1000), stack.settings.window_days)
     bad = 0
+    wire = Wire(stack.run)
     for partition in range(keyspace.PARTITIONS):
-        for users, _ in seen.scan_users(store, partition, 0, 5000):
+        for users, _ in seen.scan_many(wire, partition, 0, 5000):
             left = unseen(*seen.read_seen(store, users, buckets), len(users), table, len(pool.items))
             raw = stack.redis.mget([keyspace.user_key("list", user) for user in users])
             for row, entry in enumerate(raw):
                 positions = unpack_list(entry).positions
                 bad += int((~left[row, positions]).sum()) + len(positions) - len(np.unique(positions))
+    wire.close()
     return bad
 
 

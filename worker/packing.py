@@ -40,9 +40,6 @@ MISSED_EVERGREEN = 0x8000
 POOL_LIMIT = 0x7FFF
 VERSION = 1
 
-# What DUMP puts before an intset's integers: one type byte, then the payload's length, then encoding and count.
-_DUMP_TYPE_INTSET = 11
-_DUMP_FOOTER = 10
 
 
 class PackingError(ValueError):
@@ -126,32 +123,3 @@ def unpack_stats(raw: bytes | None) -> tuple[NDArray[np.uint64], NDArray[Any]]:
         raise PackingError(f"statistics of version {version}, {count} rows and {len(raw)} bytes")
     applied = np.frombuffer(raw, "<u8", count=PARTITIONS, offset=STATS_HEADER.size)
     return applied.copy(), np.frombuffer(raw, STATS, offset=start)
-
-
-def unpack_intset(dump: bytes) -> NDArray[np.int64] | None:
-    """The integers of a dumped intset, ascending, int64; None when the dump holds another encoding.
-
-    The layout is Redis's RDB format, type 11: a string whose content is ``u32 width, u32 count``, then the
-    integers. The string may be LZF-compressed when ``rdbcompression`` is on; that is reported as None, too.
-    """
-    if len(dump) < 10 + _DUMP_FOOTER or dump[0] != _DUMP_TYPE_INTSET:
-        return None
-    start = _string_start(dump)
-    if start is None:
-        return None
-    width, count = struct.unpack_from("<II", dump, start)
-    if width not in (2, 4, 8) or len(dump) != start + 8 + width * count + _DUMP_FOOTER:
-        return None
-    return np.frombuffer(dump, f"<i{width}", count=count, offset=start + 8).astype(np.int64)
-
-
-def _string_start(dump: bytes) -> int | None:
-    """Offset of a dumped string's content behind its length, or None when it is compressed."""
-    form = dump[1] >> 6
-    if form == 0:
-        return 2
-    if form == 1:
-        return 3
-    if dump[1] == 0x80:
-        return 6
-    return None

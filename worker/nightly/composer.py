@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.config import Settings
-from worker.nightly import gates
+from worker.nightly import compiled_seen, gates
 from worker.nightly.compiled import Composer, available
 from worker.nightly.compose import Complete, compose
 from worker.nightly.plan import Plan
 from worker.nightly.subtract import position_table, unseen
+from worker.store.intsets import Unpack, members_of
 
 Members = NDArray[np.signedinteger[Any]]
 Offsets = NDArray[np.int64]
@@ -70,6 +71,11 @@ class NumpyComposer:
         users = len(offsets) - 1
         rows = np.repeat(np.arange(users), np.diff(offsets))
         return unseen(members.astype(np.int64), rows, users, self._table, len(self._plan.pool))
+
+
+def unpacker(settings: Settings) -> Unpack:
+    """What takes dumped seen sets apart."""
+    return compiled_seen.members_of if settings.compiled and available() else members_of
 
 
 def composer(plan: Plan, settings: Settings) -> Makes:

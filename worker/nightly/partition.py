@@ -13,14 +13,14 @@ import orjson
 from numpy.typing import NDArray
 
 from worker.nightly import gates
-from worker.nightly.composer import Made, Members, composer
+from worker.nightly.composer import Made, Members, composer, unpacker
 from worker.nightly.plan import Plan
 from worker.nightly.report import Tally, total
 from worker.packing import POSITION_MASK
 from worker.store import generations, seen
 from worker.store.connect import Store
 from worker.store.lists import Lists, publish_lists
-from worker.store.wire import Wire, retrying
+from worker.store.wire import Wire, pack, retrying
 
 DAY_MS = 86_400_000
 LIST_SLACK_DAYS = 2
@@ -54,7 +54,7 @@ class Partitions:
 
     def __init__(self, store: Store, task: Task) -> None:
         self._store, self._plan, self._token, self._buckets = store, task.plan, task.token, task.buckets
-        self._composer = composer(task.plan, store.settings)
+        self._composer, self._unpack = composer(task.plan, store.settings), unpacker(store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
         self._wire = Wire(store.run)
         self._room: Made | None = None  # memory of the largest batch, written over by the next ones
@@ -66,9 +66,22 @@ class Partitions:
         A partition is marked as done, with its own counts, after its last list is written. Raises GateError for a
         repeat in a list, FencedError when outrun, StoreError when Redis is away for long or refuses to write.
         """
+        server, counts = self._server(), self._lists_of(partitions)
+        while counts and server != (server := self._server()):
+            # Redis was restarted, and may have lost lists that it had acknowledged in its last seconds.
+            counts = self._lists_of(partitions)
+        for partition, tally in counts.items():
+            self._mark_done(partition, tally)
+        return counts
+
+    def _server(self) -> str:
+        """The run id of the Redis that answers now."""
+        retrying(lambda: self._wire.exchange(pack("PING"), 1), "asking Redis")
+        return self._wire.server
+
+    def _lists_of(self, partitions: Sequence[int]) -> dict[int, Tally]:
+        """Make and write the lists of what can be claimed of ``partitions``."""
         counts = {partition: Tally() for partition in self._claim(partitions)}
-        if not counts:
-            return counts
         work = Tally()
         for batch in self._batches(list(counts)):
             made = self._made(batch, work)
@@ -78,9 +91,8 @@ class Partitions:
                     self._publish(partition, batch, rows, made)
             for partition, rows in batch.rows:
                 self._count(made, rows, counts[partition])
-        counts[next(iter(counts))].add(work)
-        for partition, tally in counts.items():
-            self._mark_done(partition, tally)
+        for tally in list(counts.values())[:1]:
+            tally.add(work)
         return counts
 
     def _claim(self, partitions: Sequence[int]) -> list[int]:
@@ -97,7 +109,7 @@ class Partitions:
         times: list[NDArray[np.int64]] = []
         rows: list[tuple[int, slice]] = []
         for partition in partitions:
-            for found, last_seen_ms in seen.scan_users(self._store, partition, self._since_ms, size):
+            for found, last_seen_ms in seen.scan_many(self._wire, partition, self._since_ms, size):
                 rows.append((partition, slice(len(users), len(users) + len(found))))
                 users += found
                 times.append(last_seen_ms)
@@ -108,8 +120,8 @@ class Partitions:
             yield Batch(users, np.concatenate(times), rows)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
-        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms, self._buckets),
-                        "reading seen sets")
+        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms, self._buckets,
+                                               self._unpack), "reading seen sets")
 
     def _made(self, batch: Batch, work: Tally) -> Made:
         """Checked lists. Raises GateError when one holds a repeat: none of the batch is written then."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,26 +23,12 @@ BUCKET_MS = keyspace.BUCKET_DAYS * keyspace.DAY_MS
 WINDOW = 512
 
 
-def scan_users(store: Store, partition: int, since_ms: int, chunk: int) -> Iterator[Visitors]:
+def scan_many(wire: Wire, partition: int, since_ms: int, chunk: int) -> Iterator[Visitors]:
     """Users of a partition last seen at or after ``since_ms``, ``chunk`` at a time: ids, and last seen in Unix ms.
 
-    Read by cursor, so that Redis never works long at one command; one that a growing set shows twice is given once.
+    Read by cursor, so that Redis never works long at one command; one that a growing set shows twice is given once. A
+    cursor means nothing to a Redis that was restarted meanwhile: the scan begins again then, and repeats nobody.
     """
-    found = _once(store.redis.zscan_iter(keyspace.partition_key("users", partition), count=1000), since_ms)
-    while batch := list(itertools.islice(found, chunk)):
-        yield [user.decode() for user, _ in batch], np.array([int(ms) for _, ms in batch], np.int64)
-
-
-def _once(found: Iterator[tuple[bytes, float]], since_ms: int) -> Iterator[tuple[bytes, float]]:
-    known: set[bytes] = set()
-    for user, last_seen_ms in found:
-        if last_seen_ms >= since_ms and user not in known:
-            known.add(user)
-            yield user, last_seen_ms
-
-
-def scan_many(wire: Wire, partition: int, since_ms: int, chunk: int) -> Iterator[Visitors]:
-    """What scan_users gives, for less, and over a restart of Redis, too."""
     known: set[bytes] = set()
     users: list[str] = []
     times = np.empty(0, np.int64)

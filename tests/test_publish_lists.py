@@ -1,0 +1,189 @@
+"""Publishing lists on a real Redis: what is written, for how long, and that a newer run's token prevents it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import string
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.exceptions import OutOfMemoryError
+
+from tests.stack_fixture import Stack
+from worker.keyspace import partition_key, partition_of, user_key
+from worker.packing import pack_list, unpack_list
+from worker.store.connect import StoreError
+from worker.store.generations import FencedError
+from worker.store.lists import Lists, pack_sets, publish_lists
+from worker.store.wire import StoreDown, Wire, pack, retrying
+
+MADE_AT = 1_790_000_000
+SOON = int(time.time()) + 10_000
+FENCE = partition_key("fence", 9)
+
+
+@pytest.fixture
+def wire(stack: Stack) -> Iterator[Wire]:
+    with Wire(stack.run) as wire:
+        yield wire
+
+
+def made(users: Sequence[str], lengths: Sequence[int], generation: int = 7, expiries: Sequence[int] = ()) -> Lists:
+    """Random entries, and different expiries unless they are given."""
+    rng = np.random.default_rng(generation)
+    entries = rng.integers(0, 2**16, (len(users), max([*lengths, 1]) + 3), np.uint16)
+    until = np.array(expiries or [SOON + at for at in range(len(users))], np.int64)
+    return Lists(users, entries, np.array(lengths, np.int64), until, generation, MADE_AT)
+
+
+def of_partition(partition: int, count: int) -> list[str]:
+    """Ids of different lengths that all belong to a partition."""
+    rng, found = random.Random(partition), list[str]()
+    while len(found) < count:
+        user = "".join(rng.choices(string.ascii_letters + "._~:-", k=rng.randint(1, 128)))
+        if partition_of(user) == partition:
+            found.append(user)
+    return found
+
+
+def assert_published(stack: Stack, lists: Lists) -> None:
+    """Byte for byte what ``pack_list`` makes, with the right expiry."""
+    for at, user in enumerate(lists.users):
+        raw: Any = stack.redis.get(user_key("list", user))
+        assert raw == pack_list(lists.generation, MADE_AT, lists.entries[at, : lists.lengths[at]])
+        assert unpack_list(raw).entries.tolist() == lists.entries[at, : lists.lengths[at]].tolist()
+        assert stack.redis.expiretime(user_key("list", user)) == lists.expiries[at]
+
+
+@pytest.mark.parametrize("window", [1, 7, 512])
+def test_lists_are_written_with_their_expiry(stack: Stack, wire: Wire, window: int) -> None:
+    """Ids of all lengths, lists of all lengths, none included; over lists that are there already, too."""
+    users = of_partition(9, 40)
+    for generation in (7, 8):
+        lists = made(users, [(at * 37) % 203 for at in range(40)], generation)
+        publish_lists(wire, 9, 3, lists, window)
+        assert_published(stack, lists)
+    assert stack.redis.hgetall(FENCE) == {b"token": b"3"}
+
+
+def test_lists_of_one_length_and_nobody(stack: Stack, wire: Wire) -> None:
+    """The ordinary night; and a part of a partition without users."""
+    users = [user for user in of_partition(9, 300) if len(user) == 30] or of_partition(9, 1)
+    lists = made(users, [200] * len(users), expiries=[SOON] * len(users))
+    publish_lists(wire, 9, 3, lists)
+    assert_published(stack, lists)
+    publish_lists(wire, 9, 3, made([], []))
+
+
+def test_an_older_run_writes_nothing(stack: Stack, wire: Wire) -> None:
+    """The fence is newer; afterwards the wire works on, without a watch or an unread reply."""
+    users = of_partition(9, 3)
+    publish_lists(wire, 9, 5, made(users, [2, 2, 2], 5))
+    with pytest.raises(FencedError, match="newer"):
+        publish_lists(wire, 9, 4, made(users, [1, 1, 1], 4))
+    assert_published(stack, made(users, [2, 2, 2], 5))
+    assert wire.exchange(pack("PING"), 1) == [b"PONG"]
+
+
+class Interrupted(Wire):
+    """Does something once, just before the transaction of a window is sent: the worst moment."""
+
+    def __init__(self, stack: Stack, at: int, *command: object) -> None:
+        super().__init__(stack.run)
+        self._stack, self._at, self._command = stack, at, command
+
+    def exchange(self, request: Any, count: int) -> list[Any]:
+        if b"MULTI" in bytes(request[:20]):
+            self._at -= 1
+            if self._at == 0:
+                self._stack.redis.execute_command(*self._command)
+        return super().exchange(request, count)
+
+
+def test_a_run_that_is_outrun_between_its_look_and_its_write_writes_nothing(stack: Stack) -> None:
+    """The second of three windows: the first is written, nothing after it."""
+    users = of_partition(9, 6)
+    with Interrupted(stack, 2, "FCALL", "nightfeed_fence", 1, FENCE, 6) as wire, pytest.raises(FencedError):
+        publish_lists(wire, 9, 5, made(users, [4] * 6), window=2)
+    assert [stack.redis.exists(user_key("list", user)) for user in users] == [1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("command", [("HSET", FENCE, "report", "x"), ("DEL", FENCE), ("HSET", FENCE, "token", 3)])
+def test_another_change_of_the_fence_only_delays(stack: Stack, command: tuple[object, ...]) -> None:
+    """A report, a lost or an older fence: the window is written again, and the fence is raised to this run's."""
+    users = of_partition(9, 6)
+    lists = made(users, [4] * 6)
+    with Interrupted(stack, 2, *command) as wire:
+        publish_lists(wire, 9, 5, lists, window=2)
+    assert_published(stack, lists)
+    assert stack.redis.hget(FENCE, "token") == b"5"
+
+
+def test_a_connection_that_is_lost_in_mid_run(stack: Stack) -> None:
+    """Nothing of the window is written; done again, everything is."""
+    users = of_partition(9, 6)
+    lists = made(users, [4] * 6)
+    with Wire(stack.run) as plain:
+        plain.exchange(pack("PING"), 1)
+        ours = {client["id"] for client in stack.redis.client_list()}
+    with Interrupted(stack, 2, "PING") as wire:
+        wire.exchange(pack("PING"), 1)
+        mine = next(client["id"] for client in stack.redis.client_list() if client["id"] not in ours)
+        wire._command = ("CLIENT", "KILL", "ID", mine)
+        with pytest.raises(StoreDown):
+            publish_lists(wire, 9, 5, lists, window=2)
+        assert [stack.redis.exists(user_key("list", user)) for user in users] == [1, 1, 0, 0, 0, 0]
+        retrying(lambda: publish_lists(wire, 9, 5, lists, window=2), "lists")
+    assert_published(stack, lists)
+
+
+def test_a_full_redis_is_named(fresh_stack: Any) -> None:
+    """Redis refuses the transaction as a whole and says why; the lists before stay, and reading goes on."""
+    stack = fresh_stack(redis_maxmemory="16mb")
+    users = of_partition(9, 6)
+    with Wire(stack.run) as wire:
+        publish_lists(wire, 9, 5, made(users, [4] * 6, 5))
+        for size in (500_000, 5_000, 50):
+            fill(stack, size)
+        with pytest.raises(StoreError, match=r"OOM .*raise redis_maxmemory"):
+            publish_lists(wire, 9, 5, made(users, [200] * 6, 6))
+        assert_published(stack, made(users, [4] * 6, 5))
+        stack.redis.delete("filling:500000")
+        publish_lists(wire, 9, 5, made(users, [200] * 6, 6))
+        assert_published(stack, made(users, [200] * 6, 6))
+
+
+def fill(stack: Stack, size: int) -> None:
+    """Fill the memory with values of ``size`` bytes until Redis refuses one."""
+    with contextlib.suppress(OutOfMemoryError):
+        while True:
+            stack.redis.rpush(f"filling:{size}", b"x" * size)
+
+
+# --- packing, without Redis ------------------------------------------------------------------------------------------
+
+user = st.text(string.ascii_letters + string.digits + "._~:-", min_size=1, max_size=128) | st.text(min_size=1).filter(
+    lambda text: max(text) < "\ud800" or min(text) > "\udfff"
+)
+row = st.tuples(user, st.integers(0, 120), st.integers(1, 10**12))
+
+
+@settings(max_examples=60)
+@given(st.lists(row, min_size=1, max_size=20), st.integers(0, 63), st.integers(0, 2**32 - 1))
+def test_packed_commands_are_those_of_one_user_after_the_other(rows: list[tuple[str, int, int]], partition: int,
+                                                               generation: int) -> None:
+    """Any ids, lengths and expiries, alike or not."""
+    users, lengths, expiries = zip(*rows, strict=True)
+    lists = made(users, lengths, generation, expiries)
+    expected = b"".join(
+        pack("SET", partition_key("list", partition, user),
+             pack_list(generation, MADE_AT, lists.entries[at, : lengths[at]]), "EXAT", expiries[at])
+        for at, user in enumerate(users)
+    )  # fmt: skip
+    assert bytes(pack_sets(partition, lists)) == expected

@@ -1,0 +1,185 @@
+"""`make bench-nightly`: how fast `worker nightly` is against what Redis does by itself, in one run on one machine.
+
+python scripts/bench/nightly.py --users 1000000 --seen 170 --top 1000 --length 200 --jobs 2 [--growth] [--feed]
+
+Starts a private stack, fills it, and prints a table and then, as the last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from redis.exceptions import RedisError
+
+from scripts.bench import capacity, feed_latency, fill, growth, item_year, machine, native, table
+from scripts.bench.nightly_command import nightly
+from scripts.bench.nightly_options import arguments
+from scripts.bench.pipe import PipeError
+from scripts.bench.private_stack import SIGNALS, PrivateStack
+from scripts.stack_process import StackError
+from worker.store.connect import StoreError
+
+EPOCH = date(1970, 1, 1)
+SAY_SECONDS = 10
+NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
+NOTES = (
+    "users_per_second is by the wall clock around the whole command, its start included; the headline is the run over "
+    "lists that exist (runs.again), and runs.first is the same with none there yet",
+    "Redis runs as in production (append-only file on); it is made to rewrite that file before each measured run",
+    "stage times add up all processes and include waiting for Redis",
+    "native_users_per_second is the fastest of several passes over lists that exist, after one that made them; it gets "
+    "each user's seen items in one set and neither mixes, spaces nor checks",
+    "other_work_cores are the cores that other programs kept busy during a measurement: near 0, or measure again",
+    "feed latencies count from when a request was due; its generator runs at a higher priority where it may",
+    "statistics and catalogue are the same at every number of users: those of a site that posts 400 items a day",
+)
+
+
+class Bench:
+    """One benchmark on one private stack; its methods are the phases."""
+
+    def __init__(self, stack: PrivateStack, options: argparse.Namespace) -> None:
+        self._stack, self._options = stack, options
+        self._date = datetime.now(UTC).date()
+        self._start, self._fill_seconds = time.monotonic(), 0.0
+
+    def run(self) -> dict[str, Any]:
+        """All phases in order, and the result as it is printed."""
+        options, described = self._options, machine.describe(self._stack.store.redis)
+        self._filler = self._ground()
+        empty = capacity.used(self._stack)
+        smaller = self._smaller() if options.growth else None
+        filled = self._filled()
+        runs = self._runs()
+        ready = capacity.used(self._stack)
+        memory = {"processes": runs["again"]["memory"], "redis": capacity.redis_memory(self._stack, ready)}
+        beside = self._native()
+        return {
+            **self._head(runs["again"]["users_per_second"], beside), "runs": runs, "native": beside, "memory": memory,
+            "redis_bytes_per_user": (each := capacity.per_user(empty, filled, ready, options.users)),
+            "extrapolation": capacity.extrapolated(each["all"], runs["again"]["users_per_second"]),
+            "growth": self._growth(smaller, runs["again"]), "feed": self._feed() if options.feed else None,
+            "data": self._data(), "machine": described, "notes": NOTES,
+            "bench_seconds": round(time.monotonic() - self._start, 1),
+        }  # fmt: skip
+
+    def _head(self, users_per_second: int, beside: dict[str, Any]) -> dict[str, Any]:
+        options, slow = self._options, beside["users_per_second"]
+        return {
+            "bench": "nightly", "date": self._date.isoformat(), "seed": options.seed, "users": options.users,
+            "seen": options.seen, "top": options.top, "length": options.length, "jobs": options.jobs,
+            "users_per_second": users_per_second, "native_users_per_second": slow,
+            "native_python_users_per_second": beside["python_users_per_second"],
+            "ratio": round(users_per_second / slow, 2),
+            "ratio_python": round(users_per_second / beside["python_users_per_second"], 2),
+        }  # fmt: skip
+
+    def _ground(self) -> fill.Filler:
+        """Catalogue and statistics; users come later."""
+        self._say("writing the catalogue: a year of items and their statistics")
+        store, options = self._stack.store, self._options
+        year = item_year.make((self._date - EPOCH).days, np.random.default_rng([options.seed, 0]))
+        fill.catalogue(store, year)
+        fill.statistics(store, year, np.random.default_rng([options.seed, 1]))
+        return fill.Filler(store, year, options.seen, options.seed)
+
+    def _fill(self, users: int) -> None:
+        start, told = time.monotonic(), 0.0
+        for done in self._filler.fill(users):
+            if time.monotonic() - told > SAY_SECONDS:
+                told = time.monotonic()
+                self._say(f"{done:,} of {users:,} users are in")
+        self._fill_seconds += time.monotonic() - start
+
+    def _smaller(self) -> dict[str, list[dict[str, Any]]]:
+        """Growth as far as it is measured before all users are there."""
+        options, found = self._options, {"by_users": list[Any](), "by_top": list[Any]()}
+        *few, _ = growth.sizes(options.users)
+        for users in few:
+            self._fill(users)
+            self._say(f"growth: {users:,} users")
+            found["by_users"].append(growth.by_users(self._stack, self._date.isoformat(), options))
+        self._say("growth: other sizes of top content")
+        found["by_top"] = growth.by_top(self._stack, self._date.isoformat(), options)
+        return found
+
+    def _filled(self) -> int:
+        """All users, none with a list; what Redis has allocated then."""
+        self._fill(self._options.users)
+        fill.forget_lists(self._stack.store, self._filler.ids)
+        return capacity.used(self._stack)
+
+    def _runs(self) -> dict[str, dict[str, Any]]:
+        runs = {}
+        for name in ("first", "again"):
+            self._say(f"worker nightly, {name} run over {self._options.users:,} users")
+            runs[name] = nightly(self._stack, self._date.isoformat(), self._options.jobs)
+            self._say(f"{runs[name]['users_per_second']:,} users a second")
+            del runs[name]["between"]
+        return runs
+
+    def _native(self) -> dict[str, Any]:
+        self._say("the native ways")
+        ids, rng = self._filler.ids, np.random.default_rng([self._options.seed, 4])
+        chosen = [ids[row] for row in rng.choice(len(ids), min(NATIVE_USERS, len(ids)), replace=False).tolist()]
+        return native.measure(self._stack.store, self._stack.redis_pid(), chosen, min(PYTHON_USERS, len(chosen)),
+                              self._options.length)
+
+    def _growth(self, smaller: dict[str, list[dict[str, Any]]] | None, again: dict[str, Any]) -> dict[str, Any] | None:
+        if smaller is None:
+            return None
+        rows = [*smaller["by_users"], growth.row([again], self._options.top)]
+        return {"by_users": rows, "by_top": smaller["by_top"],
+                "spread_percent": growth.spread(rows, "us_per_user"),
+                "work_spread_percent": growth.spread(rows, "work_us_per_user")}
+
+    def _feed(self) -> dict[str, Any]:
+        options = self._options
+        self._say(f"/feed at {options.feed_rate:,.0f} requests a second, idle and during a run")
+        return feed_latency.measure(self._stack, self._filler.ids, self._date.isoformat(), options.jobs,
+                                    options.feed_rate, options.feed_seconds, options.seed)
+
+    def _data(self) -> dict[str, Any]:
+        filler = self._filler
+        users = len(filler.ids)
+        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.seen_items / users, 1),
+                "members_per_user": round(filler.members / users, 1), "sets_per_user": round(filler.sets / users, 2),
+                "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
+
+    def _say(self, what: str) -> None:
+        print(f"[{time.monotonic() - self._start:6.1f} s] {what}", file=sys.stderr, flush=True)
+
+
+def _interrupted(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0 when done, 1 with a message when it failed, 128 + n when signal n ended it."""
+    options = arguments(argv)
+    for number in SIGNALS:
+        signal.signal(number, _interrupted)
+    try:
+        # The gate on a shrinking top is off: measuring other sizes of it shrinks it on purpose.
+        with PrivateStack(top_size=options.top, list_length=options.length, shrink_gate=0.0) as stack:
+            result = Bench(stack, options).run()
+    except (StackError, StoreError, PipeError, RedisError, OSError) as error:
+        print(f"bench-nightly: {error}", file=sys.stderr)
+        return 1
+    print(table.text(result))
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Runs the real `worker nightly` on a private stack and says how long it took, and how much memory everyone had."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from scripts.bench.other_work import OtherWork
+from scripts.bench.private_stack import PrivateStack
+from scripts.bench.processes import PeakMemory, started
+from scripts.stack_process import StackError
+
+WORKER = Path(sys.executable).with_name("worker")
+REWRITE_SECONDS = 600
+TAIL_LINES = 12
+
+
+def nightly(stack: PrivateStack, date: str, jobs: int, **settings: Any) -> dict[str, Any]:
+    """One run of ``date``: its own report, and figures from outside.
+
+    ``command_seconds`` are from the start of the command to its end, ``users_per_second`` is by them.
+    Raises StackError with what it printed when it fails.
+    """
+    settle(stack)
+    command = [str(WORKER), "nightly", "--json", "--date", date, "--jobs", str(jobs)]
+    environ, start = stack.environ(**settings), time.monotonic()
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with OtherWork(stack.redis_pid()) as others, started(command, env=environ, **streams) as process:
+        with PeakMemory(process.pid) as memory:
+            out, err = process.communicate()
+        end = time.monotonic()
+    if process.returncode != 0:
+        printed = (err or out).decode().splitlines()[-TAIL_LINES:]
+        raise StackError("\n".join([f"worker nightly failed with exit code {process.returncode}:", *printed]))
+    report = json.loads(out.splitlines()[-1])
+    return {**_figures(report, start, end), "memory": memory.rows(), "other_work_cores": others.cores}
+
+
+def _figures(report: dict[str, Any], start: float, end: float) -> dict[str, Any]:
+    seconds = end - start
+    return {
+        "users_per_second": round(report["users"] / seconds),
+        "command_seconds": round(seconds, 3),
+        "seconds": report["seconds"],
+        "reported_users_per_second": report["users_per_second"],
+        "us_per_user": per_user(seconds, report),
+        "stage_us_per_user": {name: per_user(spent, report) for name, spent in report["stages"].items()},
+        "between": (start, end),  # of CLOCK_MONOTONIC, s
+        "report": report,
+    }
+
+
+def per_user(seconds: float, report: dict[str, Any]) -> float:
+    """``seconds`` for all users as microseconds for one."""
+    return round(1e6 * seconds / max(int(report["users"]), 1), 2)
+
+
+def settle(stack: PrivateStack) -> None:
+    """Have Redis rewrite its append-only file and wait for it: no measurement then meets a rewrite halfway."""
+    redis = stack.store.redis
+    deadline = time.monotonic() + REWRITE_SECONDS
+    redis.bgrewriteaof()
+    while _busy(cast(dict[str, int], redis.info("persistence"))):
+        if time.monotonic() > deadline:
+            raise StackError(f"Redis still rewrites its append-only file after {REWRITE_SECONDS} s: is the disk full?")
+        time.sleep(0.05)
+
+
+def _busy(persistence: dict[str, int]) -> bool:
+    return bool(persistence["aof_rewrite_in_progress"] or persistence["aof_rewrite_scheduled"]
+                or persistence["aof_pending_bio_fsync"])

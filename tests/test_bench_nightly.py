@@ -1,0 +1,101 @@
+"""make bench-nightly: its JSON has every figure, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.bench import native
+from scripts.bench.feed_latency import latency
+from tests.stack_fixture import ROOT, clean_environ
+
+SMALL = ["--users", "300", "--seen", "30", "--top", "60", "--length", "20", "--jobs", "1"]
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory with a short path (sockets), where a benchmark must leave nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="nf-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Living processes that were started with ``folder`` as their directory for temporary files."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"TMPDIR={folder}\0".encode() in file.read_bytes():
+                found.append(file.with_name("cmdline").read_text())
+    return found
+
+
+def command(*more: str) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts/bench/nightly.py"), *SMALL, *more]
+
+
+def test_the_simple_python_loop_spaces() -> None:
+    category = {1: 7, 2: 7, 3: 7, 4: 8, 5: 9}
+    assert native.spaced([1, 2, 3, 4, 5], category, 1, 5) == [1, 4, 2, 5, 3]
+    assert native.spaced([1, 2, 3], category, 1, 2) == [1, 2]
+
+
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    rows = np.array([[0.0, 0.0, 9.0, 200], [1.0, 1.5, 2.0, 200], [1.5, 1.5, 1.6, 503], [3.0, 3.0, 9.0, 200]])
+    found = latency(rows, 1.0, 3.0)
+    assert (found["requests"], found["errors"], found["max_ms"]) == (2, 1, 1000.0)
+    assert found["sent_late_p99_ms"] == pytest.approx(495.0)
+
+
+def test_the_last_line_has_every_figure(scratch: Path) -> None:
+    environ = {**clean_environ(), "TMPDIR": str(scratch)}
+    more = ["--growth", "--repeats", "1", "--feed", "--feed-seconds", "0.5", "--feed-rate", "200"]
+    done = subprocess.run(command(*more), env=environ, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    for name in ("users_per_second", "native_users_per_second", "native_python_users_per_second", "ratio"):
+        assert result[name] > 0, name
+    for run in result["runs"].values():
+        assert run["report"]["lists"] == 300
+        assert run["other_work_cores"] >= 0
+        assert run["report"]["repeats"] == run["report"]["spacing_violations"] == 0
+        assert all(spent > 0 for spent in run["stage_us_per_user"].values())
+        assert all(row["peak_mb"] > 0 for row in run["memory"])
+    assert [row["users"] for row in result["growth"]["by_users"]] == [3, 30, 300]
+    assert [row["top"] for row in result["growth"]["by_top"]] == [30, 60, 300]
+    assert result["redis_bytes_per_user"]["all"] > 0
+    assert [row["users"] for row in result["extrapolation"]] == [10_000_000, 100_000_000]
+    assert result["feed"]["idle"]["requests"] > 0
+    assert result["feed"]["idle"]["errors"] == result["feed"]["during_run"]["errors"] == 0
+    assert result["machine"]["cores"] > 0
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "phase"), [(signal.SIGINT, b"catalogue"), (signal.SIGTERM, b"first run")])
+def test_nothing_is_left_behind_when_it_is_interrupted(scratch: Path, number: signal.Signals, phase: bytes) -> None:
+    environ = {**clean_environ(), "TMPDIR": str(scratch)}
+    with subprocess.Popen(command(), env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT) as bench:
+        assert bench.stderr is not None
+        assert any(phase in line for line in bench.stderr)
+        assert processes_of(scratch)
+        bench.send_signal(number)
+        bench.stderr.read()
+    assert bench.returncode == 128 + number
+    assert list(scratch.iterdir()) == []
+    assert processes_of(scratch) == []
+
+
+def test_options_that_make_no_sense_are_usage_errors() -> None:
+    done = subprocess.run(command("--users", "0"), capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "must be 1 or more" in done.stderr

@@ -72,9 +72,10 @@ def check_schema(value: Any, schema: dict[str, Any]) -> None:
     """The part of JSON Schema that the document uses."""
     if "$ref" in schema:
         return check_schema(value, document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "null": type(None)}
+    types = {"object": {dict}, "array": {list}, "string": {str}, "boolean": {bool}, "integer": {int},
+             "number": {int, float}, "null": {type(None)}}
     allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    assert type(value) in [types[name] for name in allowed], f"{value!r} is none of {allowed}"
+    assert type(value) in set().union(*(types[name] for name in allowed)), f"{value!r} is none of {allowed}"
     assert value in schema.get("enum", [value])
     if isinstance(value, str):
         assert re.fullmatch(schema.get("pattern", r"(?s).*").strip("^$"), value)

@@ -205,7 +205,8 @@ def test_a_shifted_log_goes_on_with_the_same_shift(items):
 def test_shift_now_reads_standard_input_twice(items):
     assert load(items, [event(ts=1_400_000_000_000)], "--shift", "now")["stored"] == 1
     assert load(items, [], "--shift", "now") | {"seconds": 0} == {
-        "stored": 0, "refused": 0, "impressions": 0, "clicks": 0, "repeats": 0, "shift_ms": 0, "seconds": 0,
+        "stored": 0, "refused": 0, "impressions": 0, "clicks": 0, "repeats": 0, "erased": 0, "shift_ms": 0,
+        "seconds": 0,
         "events_per_second": 0, "errors": []}
 
 

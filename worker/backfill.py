@@ -67,14 +67,15 @@ def backfill(store: Store, stream: BinaryIO, now_ms: int, shift_ms: int, refuse:
             _learn(store, numbers, moved)
             checked = [(number, _known(line, numbers)) for number, line in moved]
             events = [line for _, line in checked if isinstance(line, Event)]
-            done.totals += record(store, events, numbers, now_ms)
+            totals = record(store, events, numbers, now_ms)
         except StoreError as error:
             raise StoreError(f"{error}. {done.stored} events of the lines before {chunk[0][0]} are stored; run the "
                              f"same import again, no event counts twice") from error
         for number, line in checked:
             if isinstance(line, EventError):
                 refuse(number, str(line))
-        done.stored += len(events)
+        done.totals += totals
+        done.stored += len(events) - totals.erased
         done.refused += len(chunk) - len(events)
         done.seconds = time.monotonic() - started
         progress(done)

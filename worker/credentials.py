@@ -34,6 +34,7 @@ def ensure(run: Path) -> Credentials:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make(folder / "tokens.json", {"current": "k1", "keys": {"k1": secrets.token_hex(32)}})
     _make(folder / "api.json", {role: secrets.token_urlsafe(32) for role in ROLES})
+    erasure_keys(run)
     _make(folder / "redis.json", {user: secrets.token_hex(32) for user in ("edge", "worker")})
     return load(run)
 
@@ -44,6 +45,17 @@ def load(run: Path) -> Credentials:
     tokens = _read(folder / "tokens.json")
     keyring = Keyring(tokens["current"], {name: bytes.fromhex(key) for name, key in tokens["keys"].items()})
     return Credentials(keyring, _read(folder / "api.json"), _read(folder / "redis.json"))
+
+
+def erasure_keys(run: Path) -> list[str]:
+    """Keys of the pseudonyms under which erased people are remembered: hexadecimal, the run directory's own first.
+
+    Made where they are missing. Others than the first come with a back-up of another run directory.
+    """
+    folder = run / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(folder / "erasures.json", {"keys": [secrets.token_hex(32)]})
+    return list(_read(folder / "erasures.json")["keys"])
 
 
 def _make(path: Path, content: dict[str, Any]) -> None:

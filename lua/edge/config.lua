@@ -61,6 +61,13 @@ local function read_keyring(path)
     return { current = file.current, keys = keys }
 end
 
+-- The key under which erased people are remembered: the first, which is the stack's own.
+local function read_erasure_key(path)
+    local keys = read_json(path).keys
+    from_hex(keys and keys[1], path)
+    return keys[1]
+end
+
 local function unknown_name(_, name)
     error("there is no setting " .. tostring(name), 2)
 end
@@ -69,12 +76,14 @@ function _M.load(path)
     local settings = read_json(path)
     check_names(settings, path)
     settings.tokens = read_keyring(settings.secrets .. "/tokens.json")
+    settings.erasure_key = read_erasure_key(settings.secrets .. "/erasures.json")
     settings.definition = read_json(settings.keyspace)
     current = setmetatable(settings, { __index = unknown_name })
     return current
 end
 
--- Every setting by name, and: tokens (the keyring), definition (keyspace.json), run, root, redis_* and so on.
+-- Every setting by name, and: tokens (the keyring), erasure_key, definition (keyspace.json), run, root,
+-- redis_* and so on.
 function _M.get()
     if not current then
         error("edge.config is read before edge.init has loaded it", 2)

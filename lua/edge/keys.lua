@@ -30,7 +30,7 @@ end
 local HEADS = 20000
 local heads, made = {}, 0
 
-for name, parts in pairs({ seen = 2, acts = 2, searches = 1, list = 1, users = 0, count = 1 }) do
+for name, parts in pairs({ seen = 2, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
     check(name, "partition", parts)
     heads[name] = {}
 end
@@ -78,6 +78,10 @@ end
 
 function _M.users(partition)
     return head("users", partition)
+end
+
+function _M.erased(partition)
+    return head("erased", partition)
 end
 
 function _M.count(partition, day)

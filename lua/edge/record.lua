@@ -90,8 +90,9 @@ end
 -- Which keys, in the order that nightfeed_record documents.
 local function key_arguments(argv, user, buckets, days)
     local partition = keys.partition(user)
-    argv[#argv + 1] = 2 + 2 * #buckets + #days
+    argv[#argv + 1] = 3 + 2 * #buckets + #days
     argv[#argv + 1] = keys.users(partition)
+    argv[#argv + 1] = keys.erased(partition)
     argv[#argv + 1] = keys.searches(user)
     for _, bucket in ipairs(buckets) do
         argv[#argv + 1] = keys.seen(user, bucket)
@@ -114,7 +115,7 @@ local function value_of(event)
 end
 
 local function event_arguments(argv, events, buckets, index)
-    local newest = 0
+    local oldest, newest = math.huge, 0
     for _, event in ipairs(events) do
         local at = #argv
         argv[at + 1] = event.letter
@@ -122,8 +123,10 @@ local function event_arguments(argv, events, buckets, index)
         argv[at + 3] = buckets[1] - keys.bucket_of(event.ts) + 1
         argv[at + 4] = index[keys.day_of(event.ts)] or 1
         argv[at + 5] = value_of(event)
-        newest = math.max(newest, event.ts)
+        oldest, newest = math.min(oldest, event.ts), math.max(newest, event.ts)
     end
+    argv[#argv + 1] = config.erasure_key
+    argv[#argv + 1] = ("%.0f"):format(oldest)
     argv[#argv + 1] = ("%.0f"):format(newest)
 end
 
@@ -144,16 +147,32 @@ local function command(user, events, now_ms)
     return argv
 end
 
--- true once Redis has all events; nil, err when it has none of them, as far as is known.
+-- Events from after the person's erasure; the others are dropped, and counted.
+local function after_erasure(events, erased_ms)
+    local later, dropped = {}, {}
+    for _, event in ipairs(events) do
+        local list = event.ts > erased_ms and later or dropped
+        list[#list + 1] = event
+    end
+    count_events(dropped, "erased")
+    return later
+end
+
+-- true once Redis has all events, but those from before the person's erasure; nil, err when it has none of them, as far
+-- as is known.
 function _M.write(user, events, now_ms)
     local replies, err = store.exec({ command(user, events, now_ms) })
     if not replies then
         count_events(events, "unstored")
         return nil, err
     end
+    local counted = replies[1]
+    if counted[4] then
+        local later = after_erasure(events, counted[4])
+        return #later == 0 or _M.write(user, later, now_ms)
+    end
     count_events(events, "stored")
     recent.add(user, events)
-    local counted = replies[1]
     metrics.count("nightfeed_impressions_total", "", counted[1])
     metrics.count("nightfeed_clicks_total", "", counted[2])
     metrics.count("nightfeed_repeat_impressions_total", "", counted[3])

@@ -1,11 +1,14 @@
 #!lua name=nightfeed_events
 -- One beacon of one user as one atomic step. Every key is passed by the caller and all share the user's hash tag.
 --
---   keys  1 users  2 searches  3... seen of each live bucket, newest first  then acts of each, same order
+--   keys  1 users  2 erased  3 searches  4... seen of each live bucket, newest first  then acts of each, same order
 --         then counters of each day that the events touch
 --   args  1 user  2 number of live buckets  3 expiry of the searches key  4... expiry of each live bucket
---         then expiry of each day's counters (all Unix s)  then FIELDS for each event  last: newest ts, ms
+--         then expiry of each day's counters (all Unix s)  then FIELDS for each event
+--         last: key of pseudonyms, oldest ts, newest ts (ms)
 --   reply impressions counted, clicks counted, repeats (impressions of what was seen already)
+--         or 0, 0, 0 and the time (ms) at which the person was erased: some event is not from after it, and nothing
+--         was written; the caller leaves such events out and calls again
 --
 -- A user's seen set of a bucket holds, for item number n:
 --
@@ -22,6 +25,7 @@ local MARKER = 536870912
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
 local FIELDS = 5             -- letter, number or query, bucket index, day index, value
+local LAST = 3               -- arguments behind the events
 
 -- What is known of one item: `seen`, `clicked` and `marked` are the buckets in which that member stands, or nil.
 local function stand(item, member, bucket)
@@ -247,16 +251,31 @@ local function slice(list, first, last)
     return part
 end
 
+-- When the person was erased, Unix ms, or nil. Whoever was erased is known by a pseudonym: two SHA-1 with a key each,
+-- as HMAC does it. worker/store/erasures.py makes the same.
+local function erased_at(key, secret, user)
+    if redis.call('EXISTS', key) == 0 then
+        return nil
+    end
+    local half = #secret / 2
+    local inner = redis.sha1hex(string.sub(secret, 1, half) .. user)
+    return tonumber(redis.call('ZSCORE', key, redis.sha1hex(string.sub(secret, half + 1) .. inner)) or nil)
+end
+
 local function record(keys, args)
-    local user, buckets, newest = args[1], tonumber(args[2]), args[#args]
-    local days = #keys - 2 - 2 * buckets
+    local user, buckets, secret, oldest, newest = args[1], tonumber(args[2]), unpack(args, #args - LAST + 1)
+    local erased = erased_at(keys[2], secret, user)
+    if erased and tonumber(oldest) <= erased then
+        return { 0, 0, 0, erased }
+    end
+    local days = #keys - 3 - 2 * buckets
     local named = {
-        seen = slice(keys, 3, 2 + buckets),
-        acts = slice(keys, 3 + buckets, 2 + 2 * buckets),
-        count = slice(keys, 3 + 2 * buckets, #keys),
+        seen = slice(keys, 4, 3 + buckets),
+        acts = slice(keys, 4 + buckets, 3 + 2 * buckets),
+        count = slice(keys, 4 + 2 * buckets, #keys),
     }
     local expiry = { bucket = slice(args, 4, 3 + buckets), day = slice(args, 4 + buckets, 3 + buckets + days) }
-    local events = parse_events(args, 4 + buckets + days, #args - 1)
+    local events = parse_events(args, 4 + buckets + days, #args - LAST)
     local items, writes = read_items(named.seen, events), new_writes()
     redis.call('ZADD', keys[1], 'GT', newest, user)
     for _, event in ipairs(events) do
@@ -265,8 +284,8 @@ local function record(keys, args)
         elseif event.letter == 'c' then
             click(writes, event, items[event.number])
         elseif event.letter == 's' then
-            search(keys[2], event)
-            expire_later(keys[2], args[3])
+            search(keys[3], event)
+            expire_later(keys[3], args[3])
         else
             mark_known(writes, event, items[event.number])
             act(writes, event, named.acts[event.bucket])

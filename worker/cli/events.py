@@ -107,13 +107,14 @@ def _show_progress(done: Backfill) -> None:
 def _summary(done: Backfill) -> str:
     totals = done.totals
     return (f"stored {done.stored}, refused {done.refused}, impressions {totals.impressions}, "
-            f"clicks {totals.clicks}, repeats {totals.repeats}")
+            f"clicks {totals.clicks}, repeats {totals.repeats}"
+            + (f", dropped {totals.erased} from before the erasure of a person" if totals.erased else ""))
 
 
 def _as_json(done: Backfill, shift_ms: int, errors: Errors) -> dict[str, Any]:
     totals = done.totals
     return {
         "stored": done.stored, "refused": done.refused, "impressions": totals.impressions, "clicks": totals.clicks,
-        "repeats": totals.repeats, "shift_ms": shift_ms, "seconds": round(done.seconds, 3),
+        "repeats": totals.repeats, "erased": totals.erased, "shift_ms": shift_ms, "seconds": round(done.seconds, 3),
         "events_per_second": round(done.stored / done.seconds) if done.seconds else 0, "errors": errors.shown,
     }

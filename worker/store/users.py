@@ -9,7 +9,9 @@ from typing import Any
 from worker.keyspace import BUCKET_DAYS, MARKER, live_buckets, partition_key, partition_of, user_key
 from worker.packing import UserList, unpack_list, unpack_pool
 from worker.person import Act, Bucket, Known, moment_text
+from worker.store import erasures
 from worker.store.connect import Store, explained
+from worker.store.erasures import Erasure
 from worker.store.generations import read_plan
 from worker.store.items import ids_of
 from worker.store.seen import read_seen
@@ -77,8 +79,16 @@ def list_numbers(store: Store, published: UserList | None) -> list[int] | None:
     return numbers
 
 
-@explained("Redis")
 def forget(store: Store, user: str) -> dict[str, int]:
+    """Erase the user for good: events from before, when they come late, and a restored back-up don't bring them back.
+
+    The ledger is written first. Raises StoreError when it or Redis fails; erasing again is harmless.
+    """
+    return erase(store, user, erasures.note(store.run, user, _now_ms(None)))
+
+
+@explained("Redis")
+def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     """Erase the user in one step. Returns how many items seen, acts, searches, lists and keys are gone.
 
     Statistics of items stay: they are sums that name nobody. A nightly run that is writing lists at this very moment
@@ -96,7 +106,9 @@ def forget(store: Store, user: str) -> dict[str, int]:
     pipe.exists(list_key)
     pipe.zrem(partition_key("users", partition_of(user)), user)
     pipe.unlink(*seen_keys, *acts_keys, searches_key, list_key)
-    *rest, searches, lists, visits, keys = pipe.execute()
+    erasures.mark(pipe, [erasure], _now_ms(None))
+    replies = pipe.execute()
+    rest, (searches, lists, visits, keys) = replies[: 2 * len(numbers)], replies[2 * len(numbers) :][:4]
     items = {int(member) for members in rest[0::2] for member in members if 0 < int(member) < MARKER}
     return {"seen": len(items), "acts": sum(rest[1::2]), "searches": searches, "lists": lists,
             "visits": visits, "keys": keys}

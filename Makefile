@@ -18,7 +18,7 @@ STACK = $(PYTHON_IN_VENV) scripts/stack.py
 PORT_OPTION = $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test bench-nightly lint clean
+.PHONY: help up down status demo test test-faults bench-nightly lint clean
 
 help: ## this list
 	@echo "Nightfeed: make TARGET [RUN=run directory (run)] [PORT=port of the edge (8080)]"
@@ -43,6 +43,10 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 test: ## all tests, on stacks of their own
 	@scripts/install.sh run test
 	@$(PYTHON_IN_VENV) -m pytest
+
+test-faults: ## the night's fault tests at full length: every step, 100 random kills, all of Redis's faults
+	@scripts/install.sh run test
+	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest -s tests/faults
 
 bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=2 GROWTH=1 FEED=1]
 	@scripts/install.sh run

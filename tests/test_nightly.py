@@ -204,8 +204,8 @@ def test_an_outrun_run_writes_nothing(filled):
         with pytest.raises(generations.FencedError):
             publish_lists(wire, partition, old, one_list(user, old))
     for refused in (
-        lambda: generations.set_state(store, old, {"generation": old}),
-        lambda: generations.mark_done(store, partition, old, generation, b"{}"),
+        lambda: generations.set_state(store, generations.Turn(old), {"generation": old}),
+        lambda: generations.mark_done(store, partition, generations.Turn(old), generation, b"{}"),
         lambda: generations.claim(store, [partition], old, generation, "me", 30),
         lambda: generations.check_token(store, old),
     ):
@@ -221,7 +221,7 @@ def test_a_partition_is_worked_at_by_one_process_at_a_time(filled):
     assert generations.claim(store, [5, 6], token, token, "two", 30) == [6]
     assert generations.claim(store, [5], token, token, "one", 1) == [5], "its own claim is renewed"
     filled.until(lambda: generations.claim(store, [5], token, token, "two", 30) == [5])
-    generations.mark_done(store, 5, token, token, b"{}")
+    generations.mark_done(store, 5, generations.Turn(token), token, b"{}")
     assert generations.claim(store, [5], token, token, "two", 30) == []
     newer = generations.next_token(store)
     assert generations.claim(store, [6], newer, newer, "three", 30) == [6], "a newer run waits for no older one"

@@ -9,7 +9,7 @@ import numpy as np
 from tests.night_site import DAY_MS, MIDNIGHT_MS, USERS, filled, run, visits
 from worker import keyspace
 from worker.packing import STATS, unpack_stats
-from worker.store import stats
+from worker.store import generations, stats
 from worker.store.connect import open_store
 
 __all__ = ["filled"]  # a fixture
@@ -63,12 +63,12 @@ def test_a_roll_up_killed_after_adding_adds_nothing_twice(filled):
         key = keyspace.partition_key("taken", p, day)
         filled.redis.fcall("nightfeed_take", 2, keyspace.partition_key("count", p, day), key, 999)
         kept[key] = filled.redis.dump(key)
-    stats.roll_up(store, last_days(), 1000)
+    stats.roll_up(store, last_days(), generations.next_turn(store))
     before = totals(filled)
     for key, dump in kept.items():
         if dump:
             filled.redis.restore(key, 0, dump)
-    stats.roll_up(store, last_days(), 1001)
+    stats.roll_up(store, last_days(), generations.next_turn(store))
     assert totals(filled) == before == true_totals(filled)
     assert not list(filled.redis.scan_iter(match="taken:*", count=1000))
 

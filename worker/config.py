@@ -16,7 +16,7 @@ from typing import Any
 
 PREFIX = "NIGHTFEED_"
 # Variables that say where things are rather than how they behave.
-PLACES = {"NIGHTFEED_RUN", "NIGHTFEED_CONFIG", "NIGHTFEED_KUAIRAND", "NIGHTFEED_VENV"}
+PLACES = {"NIGHTFEED_RUN", "NIGHTFEED_CONFIG", "NIGHTFEED_KUAIRAND", "NIGHTFEED_VENV", "NIGHTFEED_FAULTS"}
 
 
 class ConfigError(Exception):

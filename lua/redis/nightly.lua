@@ -34,11 +34,31 @@ local function fenced(key, token)
     return false
 end
 
+-- Whether this is another start of Redis than the run knows: then it may have lost writes that it had acknowledged.
+local function restarted(server)
+    return server ~= '' and not string.find(redis.call('INFO', 'server'), 'run_id:' .. server, 1, true)
+end
+
+local OUTRUN = 'FENCED a newer run has begun: this one must stop'
+local RESTARTED = 'RESTARTED since the run began: some of its writes may be lost'
+
+-- Drops counters that were rolled up: key 1 taken; args 1 the id of their taking, 2 run id of Redis ('': any). Another
+-- taking stays; so do all when the statistics that they were added to may be lost.
+local function drop(keys, args)
+    if restarted(args[2]) then
+        return redis.error_reply(RESTARTED)
+    end
+    if redis.call('HGET', keys[1], 'id') == args[1] then
+        redis.call('UNLINK', keys[1])
+    end
+    return 'OK'
+end
+
 -- Claims a partition for one process: key 1 fence; args 1 token, 2 generation, 3 owner, 4 seconds that the claim lasts
 -- unless renewed by the same owner. Replies 'claimed', 'busy' (another's claim lasts), or 'done'.
 local function claim(keys, args)
     if fenced(keys[1], args[1]) then
-        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+        return redis.error_reply(OUTRUN)
     end
     local done, owner, ends = unpack(redis.call('HMGET', keys[1], 'done', 'owner', 'ends'))
     if done == args[2] then
@@ -56,30 +76,37 @@ end
 -- Key 1 fence; args 1 token: makes it the fence that writers of lists compare, unless a newer one is.
 local function fence(keys, args)
     if fenced(keys[1], args[1]) then
-        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+        return redis.error_reply(OUTRUN)
     end
     return 'OK'
 end
 
--- Marks a partition as done: key 1 fence; args 1 token, 2 generation, 3 its report.
+-- Marks a partition as done: key 1 fence; args 1 token, 2 run id of Redis ('': any), 3 generation, 4 its report.
 local function done(keys, args)
-    if fenced(keys[1], args[1]) then
-        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    if restarted(args[2]) then
+        return redis.error_reply(RESTARTED)
     end
-    redis.call('HSET', keys[1], 'done', args[2], 'report', args[3])
+    if fenced(keys[1], args[1]) then
+        return redis.error_reply(OUTRUN)
+    end
+    redis.call('HSET', keys[1], 'done', args[3], 'report', args[4])
     return 'OK'
 end
 
--- Keys 1 token, 2 generation; args 1 token, then fields and values of the generation.
+-- Keys 1 token, 2 generation; args 1 token, 2 run id of Redis ('': any), then fields and values of the generation.
 local function switch(keys, args)
-    if tonumber(redis.call('GET', keys[1]) or 0) ~= tonumber(args[1]) then
-        return redis.error_reply('FENCED a newer run has begun: this one must stop')
+    if restarted(args[2]) then
+        return redis.error_reply(RESTARTED)
     end
-    redis.call('HSET', keys[2], unpack(slice(args, 2, #args)))
+    if tonumber(redis.call('GET', keys[1]) or 0) ~= tonumber(args[1]) then
+        return redis.error_reply(OUTRUN)
+    end
+    redis.call('HSET', keys[2], unpack(slice(args, 3, #args)))
     return 'OK'
 end
 
 redis.register_function('nightfeed_take', take)
+redis.register_function('nightfeed_drop', drop)
 redis.register_function('nightfeed_claim', claim)
 redis.register_function('nightfeed_fence', fence)
 redis.register_function('nightfeed_done', done)

@@ -15,14 +15,14 @@ import orjson
 
 from worker.keyspace import PARTITIONS
 from worker.nightly.partition import GateError
-from worker.nightly.pool import Progress
+from worker.nightly.pool import ProcessError, Progress
 from worker.nightly.report import Tally
 from worker.nightly.run import Options, RunError, join, nightly
 from worker.store.connect import explained, open_store
 from worker.store.generations import FencedError
 from worker.store.lease import LeaseError
 
-REFUSALS = (RunError, GateError, LeaseError, FencedError)
+REFUSALS = (RunError, GateError, LeaseError, FencedError, ProcessError)
 
 
 @click.command(help="Score all content and publish the list of every active user. A run belongs to a UTC date and uses "

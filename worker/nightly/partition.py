@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from worker.nightly import gates
 from worker.nightly.composer import Made, Members, composer, unpacker
 from worker.nightly.plan import Plan
-from worker.nightly.report import Tally, total
+from worker.nightly.report import Tally
 from worker.packing import POSITION_MASK
 from worker.store import generations, seen
 from worker.store.connect import Store
+from worker.store.generations import RestartedError, Turn
 from worker.store.lists import Lists, publish_lists
 from worker.store.wire import Wire, pack, retrying
 
@@ -42,18 +43,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What the processes of one run share. ``token`` None: a dry run, nothing is written. ``buckets``: newest first."""
+    """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``buckets``: newest first.
+
+    ``force``: repeats in lists are counted, and published all the same.
+    """
 
     plan: Plan
-    token: int | None
+    turn: Turn | None
     buckets: list[int]
+    force: bool = False
 
 
 class Partitions:
     """Makes the lists of partitions, in one process."""
 
     def __init__(self, store: Store, task: Task) -> None:
-        self._store, self._plan, self._token, self._buckets = store, task.plan, task.token, task.buckets
+        self._store, self._task, self._plan, self._turn = store, task, task.plan, task.turn
         self._composer, self._unpack = composer(task.plan, store.settings), unpacker(store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
         self._wire = Wire(store.run)
@@ -64,20 +69,13 @@ class Partitions:
         """Every active user of those ``partitions`` that nobody else has claimed or finished: their tallies.
 
         A partition is marked as done, with its own counts, after its last list is written. Raises GateError for a
-        repeat in a list, FencedError when outrun, StoreError when Redis is away for long or refuses to write.
+        repeat in a list, FencedError when outrun, RestartedError when Redis was restarted since the run began,
+        StoreError when it is away for long or refuses to write.
         """
-        server, counts = self._server(), self._lists_of(partitions)
-        while counts and server != (server := self._server()):
-            # Redis was restarted, and may have lost lists that it had acknowledged in its last seconds.
-            counts = self._lists_of(partitions)
+        counts = self._lists_of(partitions)
         for partition, tally in counts.items():
             self._mark_done(partition, tally)
         return counts
-
-    def _server(self) -> str:
-        """The run id of the Redis that answers now."""
-        retrying(lambda: self._wire.exchange(pack("PING"), 1), "asking Redis")
-        return self._wire.server
 
     def _lists_of(self, partitions: Sequence[int]) -> dict[int, Tally]:
         """Make and write the lists of what can be claimed of ``partitions``."""
@@ -86,10 +84,13 @@ class Partitions:
         for batch in self._batches(list(counts)):
             made = self._made(batch, work)
             with work.timed("publish_s"):
-                self._claim(list(counts))
-                for partition, rows in batch.rows:
+                # A process that was held up for longer than its claim has lost it: others do that partition.
+                still = set(self._claim(list(counts)))
+                counts = {partition: tally for partition, tally in counts.items() if partition in still}
+                mine = [(partition, rows) for partition, rows in batch.rows if partition in still]
+                for partition, rows in mine:
                     self._publish(partition, batch, rows, made)
-            for partition, rows in batch.rows:
+            for partition, rows in mine:
                 self._count(made, rows, counts[partition])
         for tally in list(counts.values())[:1]:
             tally.add(work)
@@ -97,9 +98,9 @@ class Partitions:
 
     def _claim(self, partitions: Sequence[int]) -> list[int]:
         """Claims, or renews, what can be had. Raises FencedError when a newer run has begun."""
-        if self._token is None:
+        if self._turn is None:
             return list(partitions)
-        return generations.claim(self._store, partitions, self._token, self._plan.generation, self._owner,
+        return generations.claim(self._store, partitions, self._turn.token, self._plan.generation, self._owner,
                                  CLAIM_SECONDS)
 
     def _batches(self, partitions: Sequence[int]) -> Iterator[Batch]:
@@ -120,11 +121,11 @@ class Partitions:
             yield Batch(users, np.concatenate(times), rows)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
-        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms, self._buckets,
-                                               self._unpack), "reading seen sets")
+        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms,
+                                               self._task.buckets, self._unpack), "reading seen sets")
 
     def _made(self, batch: Batch, work: Tally) -> Made:
-        """Checked lists. Raises GateError when one holds a repeat: none of the batch is written then."""
+        """Checked lists. Raises GateError when one holds a repeat, unless forced: none of the batch is written then."""
         with work.timed("read_s"):
             members, offsets = self._read(batch)
         with work.timed("compose_s"):
@@ -134,9 +135,10 @@ class Partitions:
         with work.timed("check_s"):
             repeats = self._composer.count_repeats(made, members, offsets)
             work.spacing_violations += self._composer.count_avoidable(made)
-        if repeats:
-            raise GateError(f"{repeats} entries of finished lists repeat what was seen or stand twice: the lists of "
-                            "this part were not written; this is a defect of the program")
+        if repeats and not self._task.force:
+            raise GateError(f"{repeats} entries of finished lists repeat what was seen or stand twice: a defect of the "
+                            "program")
+        work.repeats += repeats
         return made
 
     def _count(self, made: Made, rows: slice, tally: Tally) -> None:
@@ -150,18 +152,25 @@ class Partitions:
         tally.missed_evergreen += int(made.missed[rows].sum())
 
     def _publish(self, partition: int, batch: Batch, rows: slice, made: Made) -> None:
-        if self._token is None:
+        if self._turn is None:
             return
-        token, days = self._token, self._store.settings.window_days + LIST_SLACK_DAYS
+        turn, days = self._turn, self._store.settings.window_days + LIST_SLACK_DAYS
         expiries = (batch.last_seen_ms[rows] + days * DAY_MS) // 1000
         lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64), expiries,
                       self._plan.generation, self._plan.moment)
-        retrying(lambda: publish_lists(self._wire, partition, token, lists), "publishing lists")
+        retrying(lambda: self._publish_once(partition, turn, lists), "publishing lists")
+
+    def _publish_once(self, partition: int, turn: Turn, lists: Lists) -> None:
+        """All on one connection, or not at all: a Redis that was restarted may not know the plan of these lists."""
+        self._wire.exchange(pack("PING"), 1)
+        if self._wire.server != turn.server:
+            raise RestartedError
+        publish_lists(self._wire, partition, turn.token, lists)
 
     def _mark_done(self, partition: int, tally: Tally) -> None:
-        if self._token is not None:
+        if self._turn is not None:
             report = orjson.dumps(dataclasses.asdict(tally))
-            generations.mark_done(self._store, partition, self._token, self._plan.generation, report)
+            generations.mark_done(self._store, partition, self._turn, self._plan.generation, report)
 
     def sample(self, size: int, live: NDArray[np.bool_]) -> list[str]:
         """Faults in the lists of about ``size`` users, looked for by other code than that which made them."""
@@ -181,11 +190,6 @@ class Partitions:
             faults += gates.check_list(user, items.tolist(), known, live)
         violations = self._composer.count_avoidable(made)
         return faults + ([f"{violations} spacing violations that an order would avoid"] if violations else [])
-
-
-def sum_of(counts: dict[int, Tally]) -> Tally:
-    """All partitions' tallies together."""
-    return total(counts.values())
 
 
 def since_ms(moment: int, window_days: int) -> int:

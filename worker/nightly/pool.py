@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from worker.config import Settings
@@ -17,6 +21,11 @@ from worker.store.connect import Store, open_store
 
 Progress = Callable[[Sequence[int], Tally], None]
 
+
+class ProcessError(Exception):
+    """A process of the run was ended from outside; the message says what to do."""
+
+
 _partitions: Partitions | None = None  # of a pool process, set once when it starts
 WORTH_A_PROCESS = 10_000  # users; below, starting a process takes longer than it saves
 WAIT_SECONDS = 0.5
@@ -25,7 +34,8 @@ WAIT_SECONDS = 0.5
 def run_partitions(store: Store, task: Task, jobs: int, progress: Progress) -> Tally:
     """Run every partition that is not done, and wait for those that others have claimed; what was done here.
 
-    ``progress`` is called with the partitions of each finished group and their tally.
+    ``progress`` is called with the partitions of each finished group and their tally. Raises ProcessError when one
+    of the processes is killed, and what Partitions.run does.
     """
     counts = seen.count_users(store, since_ms(task.plan.moment, store.settings.window_days))
     mine: list[Tally] = []
@@ -37,7 +47,7 @@ def run_partitions(store: Store, task: Task, jobs: int, progress: Progress) -> T
             some = True
             mine.append(total(done.values()))
             progress(list(done), mine[-1])
-        if task.token is None:
+        if task.turn is None:
             break
         left = _left(store, task)
         if left and not some:
@@ -47,9 +57,9 @@ def run_partitions(store: Store, task: Task, jobs: int, progress: Progress) -> T
 
 def _left(store: Store, task: Task) -> list[int]:
     """Partitions that are not marked as done. Raises FencedError when a newer run has begun."""
-    if task.token is None:
+    if task.turn is None:
         return list(range(PARTITIONS))
-    generations.check_token(store, task.token)
+    generations.check_token(store, task.turn.token)
     done = generations.done_partitions(store, task.plan.generation)
     return [partition for partition in range(PARTITIONS) if partition not in done]
 
@@ -67,6 +77,9 @@ def _run_groups(store: Store, task: Task, groups: list[list[int]], jobs: int, us
         futures = [executor.submit(_run, group) for group in groups]
         try:
             yield from filter(None, (future.result() for future in as_completed(futures)))
+        except BrokenProcessPool as error:
+            raise ProcessError("one of the run's processes was killed (for memory?): run again, perhaps with fewer "
+                               "--jobs; it goes on with the partitions that are left") from error
         except BaseException:
             executor.shutdown(wait=True, cancel_futures=True)
             raise
@@ -87,7 +100,16 @@ def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list
 
 def _open(run: Path, settings: Settings, task: Task) -> None:
     global _partitions
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _partitions = Partitions(open_store(run, settings), task)
+
+
+def _end_with_parent() -> None:
+    """A process whose run was killed would wait for work for ever: its own ends of the queues keep them open."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _run(group: list[int]) -> dict[int, Tally]:

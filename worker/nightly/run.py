@@ -12,23 +12,31 @@ Every list names the generation whose pool it refers to, so a reader has an old 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import orjson
+from redis.exceptions import ConnectionError, TimeoutError
 
 from worker import keyspace
 from worker.nightly import gates, plan, plan_codec
-from worker.nightly.partition import GateError, Partitions, Task, since_ms
+from worker.nightly.partition import GateError, Partitions, Task
 from worker.nightly.plan import Catalogue, Plan
 from worker.nightly.pool import Progress, run_partitions
+from worker.nightly.publish import begin, refused, switch
 from worker.nightly.report import Tally, report, total
-from worker.store import generations, items, lease, seen, stats
+from worker.store import generations, items, lease, stats
 from worker.store.connect import Store
+from worker.store.generations import RestartedError, Turn
+from worker.store.wire import Wire, pack, retrying
 
 DAY = 86_400
+ATTEMPTS = 3  # to get through a run in spite of restarts of Redis
+
+log = logging.getLogger(__name__)
 
 
 class RunError(Exception):
@@ -56,7 +64,19 @@ def nightly(store: Store, options: Options, progress: Progress = lambda partitio
     if options.dry_run:
         return _run(store, options, None, progress)
     with lease.held(store):
-        return _run(store, options, generations.next_token(store), progress)
+        return _through_restarts(store, options, progress)
+
+
+def _through_restarts(store: Store, options: Options, progress: Progress) -> dict[str, Any]:
+    """A run that goes on, with a turn of its own, when Redis was away or was restarted: with what that still holds."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _run(store, options, generations.next_turn(store), progress)
+        except (RestartedError, ConnectionError, TimeoutError) as error:
+            log.warning("the run goes on as soon as Redis answers, with what it holds then (%s)", error)
+        with Wire(store.run) as wire:
+            retrying(partial(wire.exchange, pack("PING"), 1), "waiting for Redis")
+    return _run(store, options, generations.next_turn(store), progress)
 
 
 def join(store: Store, jobs: int, progress: Progress) -> dict[str, Any]:
@@ -66,43 +86,48 @@ def join(store: Store, jobs: int, progress: Progress) -> dict[str, Any]:
     """
     start = time.perf_counter()
     state = generations.state(store)
-    begun, token = int(state.get("begun", 0)), generations.newest_token(store)
+    begun, turn = int(state.get("begun", 0)), Turn(int(state.get("turn", 0)), generations.run_id(store))
     parts = generations.read_plan(store, begun) if begun != int(state.get("generation", 0)) else None
     if parts is None:
         raise RunError("no run is going on that could be joined: start one with worker nightly")
     current = plan_codec.decode(parts)
-    tally = run_partitions(store, _task(store, current, token), jobs, progress)
+    tally = run_partitions(store, _task(store, current, turn), jobs, progress)
     return report(current.date, current.generation, (current.top_count, current.new_count), tally,
                   time.perf_counter() - start, seed=current.seed, joined=True, dry_run=False)
 
 
-def _run(store: Store, options: Options, token: int | None, progress: Progress) -> dict[str, Any]:
+def _run(store: Store, options: Options, turn: Turn | None, progress: Progress) -> dict[str, Any]:
     start = time.perf_counter()
     state = generations.state(store)
     _check_date(options, state)
     current = _resumed(store, options, state)
     resumed = 0 if current is None else len(generations.done_partitions(store, current.generation))
     if current is None:
-        current, catalogue = _planned(store, options, token)
-        _gate(store, _task(store, current, None), catalogue, int(state.get("top", 0)), options)
-        if token is not None:
-            _begin(store, current, token, state)
-    tally = run_partitions(store, _task(store, current, token), options.jobs, progress)
-    if token is not None:
+        current, catalogue = _planned(store, options, turn)
+        _gate(store, _task(store, current, None), catalogue, int(state.get("top", 0)), options, turn)
+        if turn is not None:
+            begin(store, current, turn, state)
+    elif turn is not None:
+        generations.set_state(store, turn, {"turn": turn.token})
+    try:
+        tally = run_partitions(store, _task(store, current, turn, options.force), options.jobs, progress)
+    except GateError as error:
+        raise refused(store, current, turn, [str(error)]) from error
+    if turn is not None:
         done = generations.done_partitions(store, current.generation).values()
         tally = total(Tally(**counts) for counts in done)
     result = report(current.date, current.generation, (current.top_count, current.new_count), tally,
                     time.perf_counter() - start, seed=current.seed, resumed_partitions=resumed,
                     dry_run=options.dry_run, forced=options.force, finished_at=int(time.time()))
-    if token is not None:
-        _switch(store, current, token, result)
+    if turn is not None:
+        switch(store, current, turn, result)
     return result
 
 
-def _task(store: Store, current: Plan, token: int | None) -> Task:
+def _task(store: Store, current: Plan, turn: Turn | None, force: bool = False) -> Task:
     """What all processes of the run work by. Seen sets are read as they are now, whatever date is run."""
     now_ms = max(int(time.time() * 1000), current.moment * 1000)
-    return Task(current, token, keyspace.live_buckets(now_ms, store.settings.window_days))
+    return Task(current, turn, keyspace.live_buckets(now_ms, store.settings.window_days), force)
 
 
 def _check_date(options: Options, state: dict[str, str]) -> None:
@@ -127,16 +152,17 @@ def _resumed(store: Store, options: Options, state: dict[str, str]) -> Plan | No
     return found if found is not None and found.seed == options.seed else None
 
 
-def _planned(store: Store, options: Options, token: int | None) -> tuple[Plan, Catalogue]:
+def _planned(store: Store, options: Options, turn: Turn | None) -> tuple[Plan, Catalogue]:
     last = plan.moment_of(options.date) // DAY
     days = range(last - store.settings.stats_days, last)
-    if token is not None:
-        stats.roll_up(store, days, token)
+    if turn is not None:
+        stats.roll_up(store, days, turn)
     rows = stats.totals(store, days)
-    if token is None:
+    if turn is None:
         rows = stats.merge([rows, stats.peek(store, days)])
     catalogue = _catalogue(store, rows)
-    return plan.build(catalogue, options.date, token or 0, options.seed, store.settings), catalogue
+    generation = 0 if turn is None else turn.token
+    return plan.build(catalogue, options.date, generation, options.seed, store.settings), catalogue
 
 
 def _catalogue(store: Store, rows: np.ndarray[Any, Any]) -> Catalogue:
@@ -150,47 +176,12 @@ def _catalogue(store: Store, rows: np.ndarray[Any, Any]) -> Catalogue:
     return Catalogue(meta, *columns)
 
 
-def _gate(store: Store, task: Task, catalogue: Catalogue, previous_top: int, options: Options) -> None:
+def _gate(store: Store, task: Task, catalogue: Catalogue, previous_top: int, options: Options,
+          turn: Turn | None) -> None:
     """Raises GateError with every reason not to publish, unless forced."""
     current = task.plan
     reasons = gates.check_plan(current, previous_top, store.settings.shrink_gate)
     reasons += gates.check_scores(current, catalogue.impressions)
     reasons += Partitions(store, task).sample(store.settings.sample_size, plan.live(catalogue.meta, current.moment))
     if reasons and not options.force:
-        if not options.dry_run:
-            refused = {"date": current.date.isoformat(), "refused": reasons, "finished_at": int(time.time())}
-            generations.write_run(store, f"{current.date.isoformat()} refused", orjson.dumps(refused))
-        raise GateError(f"not published: {'; '.join(reasons[:10])}. The old lists stay. --force overrides.")
-
-
-def _begin(store: Store, current: Plan, token: int, state: dict[str, str]) -> None:
-    """Write the plan, and tidy up after runs long ago: what nobody can be reading any more."""
-    generations.write_plan(store, current.generation, plan_codec.encode(current, store.settings))
-    history = [int(number) for number in state.get("history", "").split()]
-    kept = generations.drop_old(store, [*history, current.generation], int(state.get("generation", 0)))
-    generations.set_state(store, token, {
-        "begun": current.generation, "begun_date": current.date.isoformat(), "history": " ".join(map(str, kept)),
-    })
-
-
-def _switch(store: Store, current: Plan, token: int, result: dict[str, Any]) -> None:
-    """Make the generation the current one, then the rankings, the report and the tidying up that nobody waits for."""
-    generations.set_state(store, token, {
-        "generation": current.generation, "date": current.date.isoformat(), "moment": current.moment,
-        "made_at": int(time.time()), "top": current.top_count,
-    })
-    generations.write_run(store, current.date.isoformat(), orjson.dumps(result))
-    _write_rankings(store, current)
-    oldest = min(since_ms(current.moment, store.settings.window_days), int(time.time() * 1000))
-    seen.forget_inactive(store, oldest)
-
-
-def _write_rankings(store: Store, current: Plan) -> None:
-    numbers = current.pool[: current.top_count + current.new_count].tolist()
-    names = items.ids_of(store, numbers)
-    scored, drawn = numbers[: current.top_count], numbers[current.top_count :]
-    top = {names[number]: value for number, value in zip(scored, current.top_score.tolist(), strict=True)
-           if number in names}
-    new = {names[number]: float(len(drawn) - place) for place, number in enumerate(drawn) if number in names}
-    generations.write_ranking(store, "top", top)
-    generations.write_ranking(store, "new", new)
+        raise refused(store, current, turn, reasons)

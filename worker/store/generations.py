@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
-from redis.exceptions import ResponseError
+from redis.client import Pipeline
+from redis.exceptions import ResponseError, WatchError
 
 from worker import keyspace
 from worker.keyspace import PARTITIONS
-from worker.store.connect import Store
+from worker.store.connect import Store, StoreError
 
 KEPT = 8
 KEPT_RUNS = 90
 OUTRUN = "a newer nightly run has begun: this one stops and has written nothing since"
+RESTARTED = ("Redis was restarted during the run, and may have lost what it acknowledged just before: "
+             "start the run again, it goes on with what is left")
 
 
 class FencedError(Exception):
     """A newer run has begun; this one must write nothing more."""
+
+
+class RestartedError(StoreError):
+    """Redis was restarted since the run began; what it had acknowledged just before may be gone."""
+
+    def __init__(self, message: str = RESTARTED) -> None:
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What each write of a run is compared with: its fencing token, and the run id of the Redis that gave it out."""
+
+    token: int
+    server: str = ""  # empty: any
+
+
+def next_turn(store: Store) -> Turn:
+    """A turn with a token greater than every earlier one."""
+    server = run_id(store)
+    return Turn(next_token(store), server)
+
+
+def run_id(store: Store) -> str:
+    """What tells one start of Redis from the next."""
+    return str(store.redis.info("server")["run_id"])
 
 
 def next_token(store: Store) -> int:
@@ -27,25 +58,49 @@ def next_token(store: Store) -> int:
 
 
 def state(store: Store) -> dict[str, str]:
-    """The generation hash: ``generation date moment made_at top history``, ``begun begun_date`` of the last start."""
+    """The generation hash: ``generation date moment made_at top history``, ``begun begun_date turn`` of the last start.
+
+    ``turn`` is the token of the run that works at ``begun``.
+    """
     found = cast(dict[bytes, bytes], store.redis.hgetall(keyspace.key("generation")))
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
-def set_state(store: Store, token: int, fields: Mapping[str, int | str]) -> None:
-    """Write fields of the generation hash. Raises FencedError when ``token`` is not the newest."""
+def set_state(store: Store, turn: Turn, fields: Mapping[str, int | str]) -> None:
+    """Write fields of the generation hash. Raises what ``fenced`` does."""
     keys = [keyspace.key("token"), keyspace.key("generation")]
     flat = [part for pair in fields.items() for part in pair]
-    with _fenced():
-        store.redis.fcall("nightfeed_switch", 2, *keys, token, *flat)
+    with refused():
+        store.redis.fcall("nightfeed_switch", 2, *keys, turn.token, turn.server, *flat)
 
 
-def write_plan(store: Store, generation: int, parts: Mapping[str, bytes]) -> None:
+@contextmanager
+def fenced(store: Store, turn: Turn) -> Iterator[Pipeline]:
+    """A transaction on shared keys, executed at the end of the block only while the turn holds.
+
+    Raises FencedError when a newer run has begun, RestartedError when Redis was restarted since this one began.
+    """
+    token = keyspace.key("token")
+    try:
+        with store.redis.pipeline(transaction=True) as pipe:
+            pipe.watch(token)  # type: ignore[no-untyped-call]
+            newest = int(cast(bytes | None, pipe.get(token)) or 0)
+            if turn.server and pipe.info("server")["run_id"] != turn.server:
+                raise RestartedError
+            if newest != turn.token:
+                raise FencedError(OUTRUN)
+            pipe.multi()
+            yield pipe
+            pipe.execute()
+    except WatchError:
+        raise (FencedError(OUTRUN) if newest_token(store) > turn.token else RestartedError()) from None
+
+
+def write_plan(store: Store, turn: Turn, generation: int, parts: Mapping[str, bytes]) -> None:
     """Write ``pool``, ``default``, ``older`` and ``plan`` of a generation that nobody reads yet."""
-    pipe = store.redis.pipeline(transaction=True)
-    for name, raw in parts.items():
-        pipe.set(keyspace.key(name, generation), raw)
-    pipe.execute()
+    with fenced(store, turn) as pipe:
+        for name, raw in parts.items():
+            pipe.set(keyspace.key(name, generation), raw)
 
 
 def read_plan(store: Store, generation: int) -> dict[str, bytes] | None:
@@ -65,15 +120,15 @@ def claim(store: Store, partitions: Sequence[int], token: int, generation: int, 
     for partition in partitions:
         fence = keyspace.partition_key("fence", partition)
         pipe.fcall("nightfeed_claim", 1, fence, token, generation, owner, seconds)
-    with _fenced():
+    with refused():
         return [p for p, reply in zip(partitions, pipe.execute(), strict=True) if reply == b"claimed"]
 
 
-def mark_done(store: Store, partition: int, token: int, generation: int, report: bytes) -> None:
-    """Mark a partition as done, with its report. Raises FencedError when a newer run has begun."""
-    with _fenced():
+def mark_done(store: Store, partition: int, turn: Turn, generation: int, report: bytes) -> None:
+    """Mark a partition as done, with its report. Raises FencedError or RestartedError, as ``fenced`` does."""
+    with refused():
         fence = keyspace.partition_key("fence", partition)
-        store.redis.fcall("nightfeed_done", 1, fence, token, generation, report)
+        store.redis.fcall("nightfeed_done", 1, fence, turn.token, turn.server, generation, report)
 
 
 def check_token(store: Store, token: int) -> None:
@@ -105,23 +160,23 @@ def drop_old(store: Store, history: Sequence[int], current: int) -> list[int]:
     return kept
 
 
-def write_ranking(store: Store, name: str, scores: Mapping[str, float]) -> None:
+def write_ranking(store: Store, turn: Turn, name: str, scores: Mapping[str, float]) -> None:
     """Replace the sorted set ``top`` or ``new``: item id to score."""
     key = keyspace.key(name)
-    pipe = store.redis.pipeline(transaction=True)
-    pipe.unlink(key)
-    if scores:
-        pipe.zadd(key, dict(scores))
-    pipe.execute()
+    with fenced(store, turn) as pipe:
+        pipe.unlink(key)
+        if scores:
+            pipe.zadd(key, dict(scores))
 
 
-def write_run(store: Store, date: str, report: bytes) -> None:
+def write_run(store: Store, turn: Turn, date: str, report: bytes) -> None:
     """Record a run's report under its date; the oldest dates beyond KEPT_RUNS go."""
     key = keyspace.key("runs")
-    store.redis.hset(key, date, report)
-    dates = sorted(store.redis.hkeys(key))
-    if len(dates) > KEPT_RUNS:
-        store.redis.hdel(key, *dates[:-KEPT_RUNS])
+    dates = sorted({*store.redis.hkeys(key), date.encode()})
+    with fenced(store, turn) as pipe:
+        pipe.hset(key, date, report)
+        if len(dates) > KEPT_RUNS:
+            pipe.hdel(key, *dates[:-KEPT_RUNS])
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:
@@ -130,12 +185,14 @@ def read_runs(store: Store) -> list[dict[str, Any]]:
     return [orjson.loads(report) for _, report in sorted(found.items(), reverse=True)]
 
 
-class _fenced:  # noqa: N801 - a context manager, read as a phrase
-    """Turns Redis's refusal of an old token into FencedError."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, ResponseError) and "FENCED" in str(error):
+@contextmanager
+def refused() -> Iterator[None]:
+    """Turns a function's refusal of the turn into FencedError or RestartedError."""
+    try:
+        yield
+    except ResponseError as error:
+        if "FENCED" in str(error):
             raise FencedError(OUTRUN) from error
+        if "RESTARTED" in str(error):
+            raise RestartedError from error
+        raise

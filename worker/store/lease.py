@@ -6,10 +6,10 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 from redis.lock import Lock
 
 from worker import keyspace
@@ -42,7 +42,8 @@ def held(store: Store) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        if lock.owned():
+        # One that is lost, or cannot be given back, ends by itself; what the run has to say matters more.
+        with suppress(RedisError):
             lock.release()
 
 
@@ -56,12 +57,17 @@ def _renew(lock: Lock, ended: threading.Event) -> None:
 
 
 def _clear_dead(store: Store, key: str) -> None:
-    value = cast(bytes | None, store.redis.get(key))
-    if value is None:
-        return
-    host, pid, started = value.decode().rsplit(":", 2)
-    if host == socket.gethostname() and _started(int(pid)) != started:
-        store.redis.delete(key)
+    with store.redis.pipeline() as pipe, suppress(WatchError):
+        pipe.watch(key)  # type: ignore[no-untyped-call]
+        value = cast(bytes | None, pipe.get(key))
+        if value is None:
+            return
+        host, pid, started = value.decode().rsplit(":", 2)
+        if host == socket.gethostname() and _started(int(pid)) != started:
+            # Unless another run that begins at this moment has done so, and taken the lease.
+            pipe.multi()
+            pipe.delete(key)
+            pipe.execute()
 
 
 def _started(pid: int) -> str:

@@ -12,51 +12,56 @@ from worker import keyspace
 from worker.keyspace import DAY_SECONDS, PARTITIONS
 from worker.packing import STATS, pack_stats, unpack_stats
 from worker.store.connect import Store
+from worker.store.generations import Turn, fenced, refused
 
+Fields = dict[bytes, bytes]
 LETTERS = {"i": "impressions", "c": "clicks", "d": "dwell_ms", "r": "reactions", "v": "conversions", "h": "hides"}
 KEPT_DAYS = 100
 
 
-def roll_up(store: Store, days: Sequence[int], token: int) -> None:
+def roll_up(store: Store, days: Sequence[int], turn: Turn) -> None:
     """Move the live counters of ``days`` into the packed rows, each exactly once whatever is killed when.
 
-    A day's counters of a partition are renamed under the id ``token``; the row that holds them says so; only then the
-    renamed key goes. A run that finds a renamed key looks whether the row has it already.
+    A day's counters of a partition are renamed under the turn's token; the row that holds them says so; only then the
+    renamed key goes. A run that finds a renamed key looks whether the row has it already. Raises what ``fenced`` does.
     """
     pipe = store.redis.pipeline(transaction=False)
     for day in days:
         for partition in range(PARTITIONS):
             keys = [keyspace.partition_key(name, partition, day) for name in ("count", "taken")]
-            pipe.fcall("nightfeed_take", 2, *keys, token)
+            pipe.fcall("nightfeed_take", 2, *keys, turn.token)
     replies = pipe.execute()
     for index, day in enumerate(days):
         taken = {p: reply for p in range(PARTITIONS) if (reply := replies[index * PARTITIONS + p])}
         if taken:
-            _apply(store, day, taken)
+            found = {p: dict(zip(reply[::2], reply[1::2], strict=True)) for p, reply in taken.items()}
+            _apply(store, turn, day, found)
 
 
-def _apply(store: Store, day: int, taken: dict[int, list[bytes]]) -> None:
-    applied, rows = unpack_stats(_packed(store, day))
-    rows = merge([rows, *_not_yet(taken, applied)])
-    packed = pack_stats(applied, rows)
-    store.redis.set(keyspace.key("stats", day), packed, exat=(day + KEPT_DAYS) * DAY_SECONDS)
-    pipe = store.redis.pipeline(transaction=False)
-    for partition in taken:
-        pipe.unlink(keyspace.partition_key("taken", partition, day))
-    pipe.execute()
+def _apply(store: Store, turn: Turn, day: int, taken: dict[int, Fields]) -> None:
+    ids = {partition: int(fields.pop(b"id")) for partition, fields in taken.items()}
+    with fenced(store, turn) as pipe:
+        applied, rows = unpack_stats(_packed(store, day))
+        rows = merge([rows, *_not_yet(taken, ids, applied)])
+        packed = pack_stats(applied, rows)
+        pipe.set(keyspace.key("stats", day), packed, exat=(day + KEPT_DAYS) * DAY_SECONDS)
+    drops = store.redis.pipeline(transaction=False)
+    for partition, number in ids.items():
+        drops.fcall("nightfeed_drop", 1, keyspace.partition_key("taken", partition, day), number, turn.server)
+    with refused():
+        drops.execute()
 
 
-def _not_yet(taken: dict[int, list[bytes]], applied: NDArray[np.uint64]) -> Iterable[NDArray[Any]]:
+def _not_yet(taken: dict[int, Fields], ids: dict[int, int], applied: NDArray[np.uint64]) -> Iterable[NDArray[Any]]:
     """Rows of the takings that ``applied`` does not hold yet, which is brought up to date."""
-    for partition, reply in taken.items():
-        fields = dict(zip(reply[::2], reply[1::2], strict=True))
-        number = int(fields.pop(b"id"))
+    for partition, fields in taken.items():
+        number = ids[partition]
         if applied[partition] != number:
             applied[partition] = number
             yield parse_counters(fields)
 
 
-def parse_counters(fields: dict[bytes, bytes]) -> NDArray[Any]:
+def parse_counters(fields: Fields) -> NDArray[Any]:
     """Counters as the edge keeps them, ``<number><letter>`` to count, as rows of dtype STATS (one letter a row)."""
     rows = np.zeros(len(fields), STATS)
     for row, (field, value) in zip(rows, fields.items(), strict=True):

@@ -157,10 +157,17 @@ class Bench:
                 "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
 
     def _say(self, what: str) -> None:
+        if _received:
+            raise SystemExit(128 + _received[0])
         print(f"[{time.monotonic() - self._start:6.1f} s] {what}", file=sys.stderr, flush=True)
 
 
+# Signals that came. An exception that one raises is lost when it strikes a finaliser: the next phase raises it again.
+_received: list[int] = []
+
+
 def _interrupted(number: int, _frame: object) -> NoReturn:
+    _received.append(number)
     raise SystemExit(128 + number)
 
 

@@ -114,11 +114,12 @@
     event == 'click' || lines.length >= 100 || size(lines.join()) >= 16384 ? flush() : schedule();
   };
 
-  const leave = () => { // the page may be gone in a moment
+  const leave = () => { // requests may die with the page: send again
     dwell();
     release();
     const key = keyNow();
     for (let i = 0; i < 5; i++) {
+      if (!api.token) busy.clear();
       const { lines, wait } = load(key), batch = take(lines);
       if (!batch.length || stored && wait) return;
       if (api.token) post(key, batch); // sendBeacon carries no headers

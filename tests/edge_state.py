@@ -10,6 +10,10 @@ import httpx
 
 from tests.stack_fixture import Stack
 from worker import keyspace
+from worker.seen_set import parts_of
+from worker.store.stats import parse_counts
+
+LETTERS = {"i": "impressions", "c": "clicks", "d": "dwell_ms", "r": "reactions", "v": "conversions", "h": "hides"}
 
 
 def now_ms() -> int:
@@ -31,19 +35,33 @@ def users(stack: Stack) -> dict[str, int]:
 
 
 def seen(stack: Stack, user: str) -> set[int]:
-    """All members of a user's seen sets."""
-    keys = stack.redis.scan_iter(f"seen:{{{keyspace.partition_of(user)}}}:*:{user}")
-    return {int(member) for key in keys for member in stack.redis.smembers(key)}
+    """All members of a user's seen set."""
+    return {int(member) for member in stack.redis.smembers(keyspace.user_key("seen", user))}
+
+
+def seen_items(stack: Stack, user: str) -> dict[int, int]:
+    """Item number -> flags, of a user's seen set, whatever the buckets."""
+    found: Counter[int] = Counter()
+    for item, _, flags in map(parts_of, seen(stack, user)):
+        found[item] |= flags
+    return dict(found)
 
 
 def counts(stack: Stack, item: str) -> dict[str, int]:
     """The live counters of an item over all partitions and days: letter -> count."""
-    wanted, total = str(number(stack, item)), Counter[str]()
-    for key in stack.redis.scan_iter("count:*"):
-        for field, value in stack.redis.hgetall(key).items():
-            if field[:-1].decode() == wanted:
-                total[field[-1:].decode()] += int(value)
-    return dict(total)
+    return totals(stack).get(number(stack, item), {})
+
+
+def totals(stack: Stack, pattern: str = "count:*") -> dict[int, dict[str, int]]:
+    """Live counters over all partitions and days: item number -> letter -> count."""
+    total: dict[int, dict[str, int]] = {}
+    for key in stack.redis.scan_iter(pattern):
+        for row in parse_counts(stack.redis.get(key)):
+            counters = total.setdefault(int(row["item"]), {})
+            for letter, name in LETTERS.items():
+                if row[name]:
+                    counters[letter] = counters.get(letter, 0) + int(row[name])
+    return total
 
 
 def written(stack: Stack) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tests.stack_fixture import Stack
 from worker import keyspace
 from worker.nightly import fresh
 from worker.packing import unpack_stats
+from worker.seen_set import CLICKED, live_items, live_mask, parts_of
 from worker.store.connect import Store, open_store
 from worker.store.items import read_meta
 from worker.store.seen import read_seen
@@ -57,38 +58,39 @@ def test_a_user_sees_an_item_once_and_within_the_visits(year: Year, tables: Any)
     rng = np.random.default_rng(3)
     users = visits.people(500, TODAY, 60.0, rng)
     seen = visits.seen(users, year, tables, rng)
-    pairs = set()
-    for at, (row, bucket) in enumerate(zip(seen.row.tolist(), seen.bucket.tolist(), strict=True)):
-        members = seen.members[seen.start[at] : seen.start[at + 1]] - visits.ZERO
-        assert np.all(np.diff(members) > 0)
-        pairs |= {(row, number) for number in members[members > 0].tolist()}
-        assert {-number for number in members[members < 0].tolist()} <= set(members.tolist())
-        assert (TODAY - users.first[row]) // 20 <= bucket <= (TODAY - users.last[row]) // 20
-    assert len(pairs) == seen.items
+    assert len(seen.bucket) == len(seen.start) - 1 == 500
+    for row, newest in enumerate(seen.bucket.tolist()):
+        members = seen.members[seen.start[row] : seen.start[row + 1]].tolist()
+        items, codes, flags = zip(*map(parts_of, members), strict=True)
+        assert list(items) == sorted(set(items))
+        first, last = ((TODAY - users.first[row]) // 10, (TODAY - users.last[row]) // 10)
+        assert set(codes) <= {bucket % 32 for bucket in range(first, newest + 1)}
+        assert newest <= last
+        assert newest % 32 in codes
+        assert set(flags) <= {0, CLICKED}
 
 
 def test_users_see_as_much_as_asked(year: Year, tables: Any) -> None:
     rng = np.random.default_rng(4)
     users = visits.people(5000, TODAY, visits.draws_for(50, year, tables, 1), rng)
-    assert visits.seen(users, year, tables, rng).items / 5000 == pytest.approx(50, rel=0.1)
+    assert len(visits.seen(users, year, tables, rng).members) / 5000 == pytest.approx(50, rel=0.1)
 
 
 def test_the_worker_reads_what_was_filled(store: Store, year: Year) -> None:
     """Keys, members, expiry, users and statistics are where production code looks for them."""
     filler = fill.Filler(store, year, 40, seed=5)
     assert list(filler.fill(200)) == [200]
-    buckets = keyspace.live_buckets(int(time.time() * 1000), store.settings.window_days)
-    members, rows = read_seen(store, filler.ids, buckets)
-    assert len(members) == filler.members
-    assert len(np.unique(rows)) == 200
+    live = live_mask(keyspace.live_buckets(int(time.time() * 1000), store.settings.window_days))
+    known = [read_seen(store, user) for user in filler.ids]
+    assert sum(map(len, known)) == filler.members
+    assert all(len(members) and live_items(members, live).all() for members in known)
     assert sum(store.redis.zcard(keyspace.partition_key("users", p)) for p in range(keyspace.PARTITIONS)) == 200
-    user = filler.ids[int(rows[0])]
+    user = filler.ids[0]
     assert store.redis.zscore(keyspace.partition_key("users", keyspace.partition_of(user)), user) is not None
-    for bucket in buckets:
-        key = keyspace.user_key("seen", user, bucket)
-        if store.redis.exists(key):
-            assert store.redis.expiretime(key) == keyspace.bucket_expiry(bucket, store.settings.window_days, user)
-            assert store.redis.object("encoding", key) == b"intset"
+    key, newest = keyspace.user_key("seen", user), keyspace.bucket_of(TODAY * keyspace.DAY_MS)
+    expiries = [keyspace.bucket_expiry(newest - back, store.settings.window_days, user) for back in range(7)]
+    assert store.redis.expiretime(key) in expiries
+    assert store.redis.object("encoding", key) == b"intset"
 
 
 def test_the_same_seed_gives_the_same_users(store: Store, year: Year) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from tests import browser_helpers, edge_state
 from tests.browser_helpers import SITE, Visit, arrive, catalogue, people, seen_ids, store_of
 from tests.stack_fixture import Stack
+from worker.seen_set import CLICKED
 from worker.store import users
 
 # When the page became hidden or visible, and when a card was marked: [what, ms of the page's monotonic clock].
@@ -252,7 +253,7 @@ def test_a_click_that_leaves_the_page_is_recorded(stack: Stack, visit: Visit) ->
     visit.until("!!window.nightfeed?.flush")
     visit.page.click(f'[data-item="{item}"] a')
     visit.page.wait_for_url("**/healthz")
-    stack.until(lambda: -edge_state.number(stack, item) in edge_state.seen(stack, user))
+    stack.until(lambda: edge_state.seen_items(stack, user).get(edge_state.number(stack, item), 0) & CLICKED)
 
 
 def test_the_script_loaded_twice_counts_once(stack: Stack, visit: Visit) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests import browser_helpers, edge_state
 from tests.browser_helpers import Visit, arrive, catalogue, people, put, seen_ids
 from tests.stack_fixture import Stack
-from worker.keyspace import MARKER
+from worker.seen_set import CLICKED, UNCOUNTED
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def rush_past(visit: Visit, items: list[str]) -> str:
 
 
 def test_a_click_is_recorded_once_whichever_comes_first(stack: Stack, visit: Visit) -> None:
-    """Clicked before its impression, or after: one impression and one click in the counters, and -n in the seen set."""
+    """Clicked before its impression, or after: one impression and one click are counted, the item is marked."""
     catalogue(stack, 20)
     first = visit.demo("ann").cards()
     quick, patient = first[0], first[1]
@@ -95,7 +95,7 @@ def test_a_click_is_recorded_once_whichever_comes_first(stack: Stack, visit: Vis
     stack.until(lambda: edge_state.seen(stack, "ann"))
     assert not visit.marked(), "the click must come before the second is over"
     number = edge_state.number(stack, quick)
-    assert edge_state.seen(stack, "ann") == {number, -number, number + MARKER}
+    assert edge_state.seen_items(stack, "ann") == {number: CLICKED | UNCOUNTED}
     visit.page.click("#close")
     visit.look()
     visit.page.click(f'[data-item="{patient}"] a')
@@ -103,7 +103,7 @@ def test_a_click_is_recorded_once_whichever_comes_first(stack: Stack, visit: Vis
     visit.page.click(f'[data-item="{patient}"] a')
     for item in (quick, patient):
         stack.until(lambda item=item: edge_state.counts(stack, item) == {"i": 1, "c": 1})  # type: ignore[misc]
-        assert -edge_state.number(stack, item) in edge_state.seen(stack, "ann")
+        assert edge_state.seen_items(stack, "ann")[edge_state.number(stack, item)] == CLICKED
 
 
 def test_like_and_hide_arrive_and_a_hidden_item_does_not_come_back(stack: Stack, visit: Visit) -> None:
@@ -226,7 +226,7 @@ def test_it_can_be_used_by_keyboard(stack: Stack, visit: Visit) -> None:
     visit.page.keyboard.press("Escape")
     assert not visit.page.locator("#detail").is_visible()
     assert visit.page.evaluate("document.activeElement.closest('[data-item]').dataset.item") == first
-    stack.until(lambda: -edge_state.number(stack, first) in edge_state.seen(stack, "ann"))
+    stack.until(lambda: edge_state.seen_items(stack, "ann").get(edge_state.number(stack, first), 0) & CLICKED)
 
 
 def test_an_items_data_cannot_run_in_the_page(stack: Stack, visit: Visit) -> None:

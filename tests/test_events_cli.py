@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+from tests import edge_state
 from tests.stack_fixture import WORKER
-from worker.keyspace import DAY_MS, MARKER, live_buckets, partition_of, user_key
+from worker.keyspace import DAY_MS, partition_of, user_key
+from worker.seen_set import parts_of
 
 ITEMS = ["a1", "a2", "a3"]
 
@@ -46,7 +48,7 @@ def load(stack, records, *args, check=True):
 READ = {
     "seen": lambda pipe, key: pipe.smembers(key),
     "acts": lambda pipe, key: pipe.hgetall(key),
-    "count": lambda pipe, key: pipe.hgetall(key),
+    "count": lambda pipe, key: pipe.get(key),
     "searches": lambda pipe, key: pipe.lrange(key, 0, -1),
     "users": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
 }
@@ -62,19 +64,15 @@ def everything(stack):
 
 
 def seen(stack, user):
-    members = set()
-    for bucket in live_buckets(now_ms(), 60):
-        members |= {int(member) for member in stack.redis.smembers(user_key("seen", user, bucket))}
-    return {member for member in members if 0 < member < MARKER}
+    return {parts_of(int(member))[0] for member in stack.redis.smembers(user_key("seen", user))}
 
 
 def totals(stack):
     """Counters by letter, over all partitions and days."""
     sums = {}
-    for key in stack.redis.scan_iter("count:*"):
-        for field, by in stack.redis.hgetall(key).items():
-            letter = field[-1:].decode()
-            sums[letter] = sums.get(letter, 0) + int(by)
+    for counters in edge_state.totals(stack).values():
+        for letter, by in counters.items():
+            sums[letter] = sums.get(letter, 0) + by
     return sums
 
 

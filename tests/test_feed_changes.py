@@ -6,6 +6,7 @@ import time
 
 from tests.feed_site import DAY, Site, shown, site, utc
 from worker import keyspace
+from worker.seen_set import CLICKED, UNCOUNTED, member_of
 
 __all__ = ["site"]  # a fixture
 
@@ -97,8 +98,10 @@ def test_seen_sets_of_any_size_subtract_exactly(site: Site) -> None:
     first, second, third, _ = site.numbers("abcd")
     bucket = keyspace.bucket_of(int(time.time() * 1000))
     redis = site.stack.redis
-    redis.sadd(keyspace.user_key("seen", "u1", bucket), first, *range(1000, 10_000))
-    redis.sadd(keyspace.user_key("seen", "u1", bucket - 2), third, -third, third + keyspace.MARKER, 2**40)
-    redis.sadd(keyspace.user_key("seen", "u1", bucket - 5), second)
-    assert redis.object("encoding", keyspace.user_key("seen", "u1", bucket)) == b"hashtable"
-    assert site.ids("u1") == "d b", "bucket - 5 is outside of the window"
+    key = keyspace.user_key("seen", "u1")
+    redis.sadd(key, member_of(third, bucket - 5, CLICKED | UNCOUNTED), member_of(2**25 - 1, bucket))
+    redis.sadd(key, member_of(second, bucket - 7), member_of(second, bucket + 24), member_of(second, bucket + 2))
+    for more in ([], range(1000, 42_000)):
+        redis.sadd(key, member_of(first, bucket), *(member_of(number, bucket) for number in more))
+        assert redis.object("encoding", key) == (b"hashtable" if more else b"intset")
+        assert site.ids("u1") == "d b", "bucket - 7 is outside of the window"

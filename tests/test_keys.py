@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scripts import stack_parts, stack_render
 from worker import credentials, keyspace
 from worker.config import Settings
+from worker.seen_set import live_mask
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,7 +98,7 @@ def expected_calls(user: str, bucket: int, day: int) -> list[tuple[tuple[Any, ..
     partition = keyspace.partition_of(user)
     return [
         (("partition", user), partition),
-        (("seen", user, bucket), keyspace.user_key("seen", user, bucket)),
+        (("seen", user), keyspace.user_key("seen", user)),
         (("acts", user, bucket), keyspace.user_key("acts", user, bucket)),
         (("searches", user), keyspace.user_key("searches", user)),
         (("list", user), keyspace.user_key("list", user)),
@@ -128,6 +129,7 @@ def test_keys_of_any_user_and_time_are_the_same(lua: tuple[LuaKeys, int], user: 
         (("bucket_of", ts), keyspace.bucket_of(ts)),
         (("day_of", ts), ts // keyspace.DAY_MS),
         (("live_buckets", ts), keyspace.live_buckets(ts, window)),
+        (("live_mask", ts), live_mask(keyspace.live_buckets(ts, window))),
         (("bucket_expiry", bucket, user), keyspace.bucket_expiry(bucket, window, user)),
     ])
 
@@ -142,14 +144,18 @@ def test_every_shared_key_is_the_same(lua: tuple[LuaKeys, int]) -> None:
 def test_known_keys() -> None:
     """Worked out by hand: CRC-32 of "u7" is 0xAB2C3A43, whose last six bits are 000011."""
     assert keyspace.partition_of("u7") == 3
-    assert keyspace.user_key("seen", "u7", 1020) == "seen:{3}:1020:u7"
+    assert keyspace.user_key("seen", "u7") == "seen:{3}:u7"
+    assert keyspace.user_key("acts", "u7", 2041) == "acts:{3}:2041:u7"
     assert keyspace.key("pool", 3) == "pool:{c}:3"
 
 
 def test_live_buckets_cover_the_window_and_what_is_ahead(lua: tuple[LuaKeys, int]) -> None:
-    """Day 20413 is in bucket 1020 (20413 // 20); 60 days before is day 20353 in 1017, 7 days before 20406 in 1020."""
+    """Day 20413 is in bucket 2041 (20413 // 10); 60 days before is day 20353 in 2035, 7 days before 20406 in 2040.
+    Their codes, modulo 32, are 25 and down to 19, or to 24."""
     lua_keys, window = lua
-    known = {60: [1020, 1019, 1018, 1017], 7: [1020]}
+    known = {60: [2041, 2040, 2039, 2038, 2037, 2036, 2035], 7: [2041, 2040]}
+    masks = {60: 0b11_1111_1000_0000_0000_0000_0000, 7: 0b11_0000_0000_0000_0000_0000_0000}
     assert lua_keys(("live_buckets", NOW)) == [known[window]]
-    minutes_before_1021 = 1021 * 20 * keyspace.DAY_MS - 60_000
-    assert lua_keys(("live_buckets", minutes_before_1021))[0][0] == 1021
+    assert lua_keys(("live_mask", NOW)) == [masks[window]]
+    minutes_before_2042 = 2042 * 10 * keyspace.DAY_MS - 60_000
+    assert lua_keys(("live_buckets", minutes_before_2042))[0][0] == 2042

@@ -16,6 +16,7 @@ from tests.stack_fixture import ROOT
 from worker import keyspace
 from worker.nightly.subtract import position_table, unseen
 from worker.packing import unpack_list, unpack_pool
+from worker.seen_set import live_items, live_mask
 from worker.store import generations, seen
 from worker.store.connect import open_store
 from worker.store.wire import Wire
@@ -38,12 +39,15 @@ def repeats_in_lists(stack):
     store = open_store(stack.run)
     pool = unpack_pool(stack.redis.get(keyspace.key("pool", int(generations.state(store)["generation"]))))
     table = position_table(pool.items, pool.max_item)
-    buckets = keyspace.live_buckets(int(dt.datetime.now(dt.UTC).timestamp() * 1000), stack.settings.window_days)
+    now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+    live = live_mask(keyspace.live_buckets(now_ms, stack.settings.window_days))
     bad = 0
     wire = Wire(stack.run)
     for partition in range(keyspace.PARTITIONS):
         for users, _ in seen.scan_many(wire, partition, 0, 5000):
-            left = unseen(*seen.read_seen(store, users, buckets), len(users), table, len(pool.items))
+            found = [live_items(seen.read_seen(store, user), live).astype(np.int64) for user in users]
+            rows = np.repeat(np.arange(len(users)), [len(items) for items in found])
+            left = unseen(np.concatenate(found), rows, len(users), table, len(pool.items))
             raw = stack.redis.mget([keyspace.user_key("list", user) for user in users])
             for row, entry in enumerate(raw):
                 positions = unpack_list(entry).positions

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import edge_state
 from worker.events import Event
-from worker.keyspace import DAY_MS, MARKER, bucket_of, live_buckets, partition_key, partition_of, user_key
+from worker.keyspace import DAY_MS, bucket_of, live_buckets, partition_key, partition_of, user_key
+from worker.seen_set import CLICKED, CODES, UNCOUNTED, member_of, parts_of
 from worker.store.connect import Store
 from worker.store.events import Totals, record
 from worker.store.intsets import members_of
@@ -42,6 +44,11 @@ def happenings(draw):
     return name, item, ts, None
 
 
+def code_of(ts):
+    """The code of the bucket of a moment."""
+    return bucket_of(ts) % CODES
+
+
 class Person:
     """A user and three items that no other example knows."""
 
@@ -69,36 +76,29 @@ class Person:
         """A key of this user."""
         return user_key(name, self.user, *parts)
 
-    def members(self, bucket):
-        """The integers in one bucket's seen set."""
-        return {int(member) for member in self.store.redis.smembers(self.key("seen", bucket))}
+    def members(self):
+        """(item, bucket code) -> flags, as the seen set has them."""
+        parts = [parts_of(int(member)) for member in self.store.redis.smembers(self.key("seen"))]
+        found = {(self.names[number], code): flags for number, code, flags in parts}
+        assert len(found) == len(parts), "an item has one member in a bucket"
+        return found
 
     def seen(self):
         """Item names seen in any live bucket."""
-        everything = set().union(*(self.members(bucket) for bucket in live_buckets(NOW, 60)))
-        return {self.names[member] for member in everything if 0 < member < MARKER}
+        codes = {bucket % CODES for bucket in live_buckets(NOW, 60)}
+        return {item for item, code in self.members() if code in codes}
 
     def totals(self):
         """(item, letter) -> counter, summed over days."""
-        totals = defaultdict(int)
-        for key in self.store.redis.scan_iter(f"count:{{{partition_of(self.user)}}}:*"):
-            for field, by in self.store.redis.hgetall(key).items():
-                number, letter = int(field[:-1]), field[-1:].decode()
-                if number in self.names:
-                    totals[self.names[number], letter] += int(by)
-        return dict(totals)
+        found = edge_state.totals(self.store, f"count:{{{partition_of(self.user)}}}:*")
+        return {(self.names[number], letter): by for number, counters in found.items() if number in self.names
+                for letter, by in counters.items()}
 
     def stored(self):
         """Everything the store holds about this user's items, comparable between runs."""
-        buckets = live_buckets(NOW, 60)
-        members = [sorted(self._plain(member) for member in self.members(bucket)) for bucket in buckets]
         searches = self.store.redis.lrange(self.key("searches"), 0, -1)
         last_seen = self.store.redis.zscore(partition_key("users", partition_of(self.user)), self.user)
-        return members, searches, last_seen, self.totals()
-
-    def _plain(self, member):
-        number = abs(member) % MARKER
-        return (self.names[number], "clicked" if member < 0 else "uncounted" if member > MARKER else "seen")
+        return self.members(), searches, last_seen, self.totals()
 
 
 def model(happenings):
@@ -170,20 +170,20 @@ def test_an_item_is_seen_in_every_bucket_in_which_something_happened_with_it(sta
     person = Person(stack)
     if events:
         person.deliver(events)
-    for bucket in live_buckets(NOW, 60):
-        here = {item for name, item, ts, _ in events if name != "search" and bucket_of(ts) == bucket}
-        clicked = {item for name, item, ts, _ in events if name == "click" and bucket_of(ts) == bucket}
-        members = person.members(bucket)
-        assert {person.names[m] for m in members if 0 < m < MARKER} == here
-        assert {person.names[-m] for m in members if m < 0} == clicked
+    members = person.members()
+    assert set(members) == {(item, code_of(ts)) for name, item, ts, _ in events if name != "search"}
+    clicked = {place for place, flags in members.items() if flags & CLICKED}
+    assert clicked == {(item, code_of(ts)) for name, item, ts, _ in events if name == "click"}
+    counted = {item for name, item, _, _ in events if name == "impression"}
+    assert not {item for (item, _), flags in members.items() if flags & UNCOUNTED} & counted
 
 
 def test_an_old_impression_seen_again_outlives_the_old_bucket(stack):
     person = Person(stack)
     person.deliver([("impression", "a", NOW - 59 * DAY_MS, None), ("click", "a", NOW - 59 * DAY_MS, None)])
     assert person.deliver([("impression", "a", NOW, None), ("click", "a", NOW, None)]) == Totals(0, 0, 1)
-    stack.redis.delete(person.key("seen", bucket_of(NOW - 59 * DAY_MS)))
-    assert person.seen() == {"a"}
+    stack.redis.srem(person.key("seen"), member_of(person.numbers["a"], bucket_of(NOW - 59 * DAY_MS), CLICKED))
+    assert person.members() == {("a", code_of(NOW)): CLICKED}
     assert person.deliver([("impression", "a", NOW, None), ("click", "a", NOW, None)]) == Totals(0, 0, 1)
 
 
@@ -269,9 +269,9 @@ def test_every_key_expires_except_the_set_of_users(stack):
     for key in keys - {users}:
         assert stack.redis.ttl(key) > 0, key
     assert stack.redis.ttl(users) == -1
-    oldest = person.key("seen", bucket_of(MOMENTS[-1]))
-    end_s = (bucket_of(MOMENTS[-1]) + 1) * 20 * 86_400
-    assert end_s + 60 * 86_400 <= stack.redis.expiretime(oldest) < end_s + 61 * 86_400
+    for name, moment in ((("seen",), NOW), (("acts", bucket_of(MOMENTS[-1])), MOMENTS[-1])):
+        end_s = (bucket_of(moment) + 1) * 10 * 86_400
+        assert end_s + 60 * 86_400 <= stack.redis.expiretime(person.key(*name)) < end_s + 61 * 86_400
 
 
 def test_searches_live_a_window_longer_than_the_newest_of_them(stack):
@@ -285,16 +285,47 @@ def test_searches_live_a_window_longer_than_the_newest_of_them(stack):
 
 
 def test_thousands_of_seen_items_stay_a_packed_intset(stack):
-    """Four bytes an item; the markers and clicks of 2,000 items fit into the 8,192 entries, too."""
+    """Four bytes an item, whatever happened with it."""
     person = Person(stack)
     person.numbers = {f"item{n}": n for n in range(1, 2001)}
     names = list(person.numbers)
     for start in range(0, len(names), 25):
         some = names[start : start + 25]
         person.deliver([(event, name, NOW, None) for name in some for event in ("click", "impression", "hide")])
-    key = person.key("seen", bucket_of(NOW))
+    key, bucket = person.key("seen"), bucket_of(NOW)
     assert stack.redis.object("ENCODING", key) == b"intset"
-    assert members_of([stack.redis.dump(key)], list)[0].tolist() == [*range(-2000, 0), *range(1, 2001)]
+    expected = [member_of(number, bucket, CLICKED) for number in range(1, 2001)]
+    assert members_of([stack.redis.dump(key)], list)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("more", [0, 40_000])
+def test_what_is_no_longer_live_goes_with_the_first_event_of_a_later_bucket(stack, more):
+    """In an intset and in a set that has become too large for one; codes come again after 320 days."""
+    person, bucket = Person(stack), bucket_of(NOW)
+    key, a = person.key("seen"), person.numbers["a"]
+    person.deliver([("impression", "a", NOW - 12 * DAY_MS, None)])
+    dead = [member_of(a + 1 + number, bucket - back) for number, back in enumerate([7, 8, 12, 24])]
+    stack.redis.sadd(key, member_of(a, bucket - 9, CLICKED), *dead)
+    stack.redis.sadd(key, *(member_of(10**6 + number, bucket - 3) for number in range(more)), member_of(10**6, bucket))
+    assert person.deliver([("click", "b", NOW - 12 * DAY_MS, None)]) == Totals(0, 0, 0)
+    assert stack.redis.sismember(key, dead[0]), "no newer bucket than the one before"
+    assert person.deliver([("impression", "b", NOW, None)]) == Totals(1, 1, 0)
+    left = {int(member) for member in stack.redis.smembers(key)}
+    numbers = list(range(more))
+    expected = {member_of(10**6 + number, bucket - 3) for number in numbers}
+    expected |= {member_of(10**6, bucket), member_of(a, bucket_of(NOW - 12 * DAY_MS)), member_of(a + 1, bucket),
+                 member_of(a + 1, bucket_of(NOW - 12 * DAY_MS), CLICKED)}
+    assert left == expected
+
+
+def test_a_set_too_large_for_an_intset_counts_the_same(stack):
+    person = Person(stack)
+    stack.redis.sadd(person.key("seen"), *(member_of(10**6 + number, bucket_of(NOW)) for number in range(40_000)))
+    assert stack.redis.object("ENCODING", person.key("seen")) == b"hashtable"
+    assert person.deliver([("click", "a", NOW, None), ("impression", "b", NOW, None)]) == Totals(1, 0, 0)
+    assert person.deliver([("impression", "a", NOW - 30 * DAY_MS, None), ("click", "b", NOW, None)]) == Totals(1, 2, 0)
+    assert person.deliver([("impression", "a", NOW, None), ("click", "b", NOW, None)]) == Totals(0, 0, 1)
+    assert person.totals() == {("a", "i"): 1, ("a", "c"): 1, ("b", "i"): 1, ("b", "c"): 1}
 
 
 @pytest.mark.parametrize("count", [1, 100, 101, 350])

@@ -9,6 +9,7 @@ import numpy as np
 from tests.night_site import DAY_MS, MIDNIGHT_MS, USERS, filled, run, visits
 from worker import keyspace
 from worker.packing import STATS, unpack_stats
+from worker.seen_set import CLICKED, parts_of
 from worker.store import generations, stats
 from worker.store.connect import open_store
 
@@ -29,9 +30,13 @@ def true_totals(stack):
     """The same from the seen sets: each person counts once an item."""
     found = defaultdict(lambda: [0, 0])
     for user in USERS:
-        for key in stack.redis.scan_iter(match=keyspace.user_key("seen", user, "*"), count=1000):
-            for member in map(int, stack.redis.smembers(key)):
-                found[abs(member)][0 if member > 0 else 1] += 1
+        clicks = defaultdict(bool)
+        for member in stack.redis.smembers(keyspace.user_key("seen", user)):
+            item, _, flags = parts_of(int(member))
+            clicks[item] |= bool(flags & CLICKED)
+        for item, clicked in clicks.items():
+            found[item][0] += 1
+            found[item][1] += clicked
     return dict(found)
 
 

@@ -8,21 +8,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stack_fixture import Stack
-from worker.keyspace import BUCKET_DAYS, DAY_MS, partition_of, user_key
-from worker.nightly import compiled_seen
+from worker.config import Settings
+from worker.keyspace import partition_of, user_key
+from worker.nightly.compiled import available
+from worker.nightly.composer import unpacker
+from worker.seen_set import live_items, live_mask, member_of, parts_of
 from worker.store import intsets, seen
 from worker.store.connect import Store, open_store
 from worker.store.intsets import Unpack
 from worker.store.wire import Wire
 
-BUCKETS = [1040, 1039, 1038, 1037]
-NEWEST_MS = (BUCKETS[0] * BUCKET_DAYS + 3) * DAY_MS
-UNPACKS = pytest.mark.parametrize("unpack", [intsets.members_of, compiled_seen.members_of], ids=["numpy", "compiled"])
-LARGEST = {"2": 2**15 - 1, "4": 2**31 - 1, "8": 2**60}
+BUCKETS = [2041, 2040, 2039, 2038, 2037, 2036, 2035]
+LIVE = live_mask(BUCKETS)
+UNPACKS = pytest.mark.parametrize("compiled", [False, True], ids=["numpy", "compiled"])
+
+
+def unpack_of(compiled: bool, live: int = LIVE) -> Unpack:
+    """What the nightly run takes dumps apart with."""
+    assert available()
+    return unpacker(Settings(compiled=compiled), live)
 
 
 @pytest.fixture
@@ -31,74 +39,82 @@ def wire(stack: Stack) -> Iterator[Wire]:
         yield wire
 
 
-def read(wire: Wire, users: Sequence[str], unpack: Unpack = intsets.members_of,
-         last_seen_ms: Sequence[int] | None = None) -> list[list[int]]:
-    """Each user's members, sorted; the users may be of several partitions, in any order."""
+def read(wire: Wire, users: Sequence[str], compiled: bool = False) -> list[list[int]]:
+    """Each user's items, sorted; the users may be of several partitions, in any order."""
     rows = [(partition_of(user), slice(at, at + 1)) for at, user in enumerate(users)]
-    times = np.array([NEWEST_MS] * len(users) if last_seen_ms is None else last_seen_ms, np.int64)
-    members, offsets = seen.read_many(wire, users, rows, times, BUCKETS, unpack)
+    items, offsets = seen.read_many(wire, users, rows, unpack_of(compiled))
     assert offsets[0] == 0
-    assert offsets[-1] == len(members)
-    return [sorted(members[offsets[at] : offsets[at + 1]].tolist()) for at in range(len(users))]
+    assert offsets[-1] == len(items)
+    return [sorted(items[offsets[at] : offsets[at + 1]].tolist()) for at in range(len(users))]
 
 
-def add(stack: Stack, user: str, bucket: int, members: Sequence[int]) -> None:
-    stack.redis.sadd(user_key("seen", user, bucket), *members)
+def add(stack: Stack, user: str, members: Sequence[int]) -> None:
+    stack.redis.sadd(user_key("seen", user), *members)
 
 
-def by_members(stack: Stack, user: str, buckets: Sequence[int] = BUCKETS) -> list[int]:
+def by_members(stack: Stack, user: str) -> list[int]:
     """The same by SMEMBERS."""
-    return sorted(int(member) for bucket in buckets for member in stack.redis.smembers(user_key("seen", user, bucket)))
+    parts = [parts_of(int(member)) for member in stack.redis.smembers(user_key("seen", user))]
+    return sorted(item if code in CODES_LIVE else 0 for item, code, _ in parts)
 
 
-def drawn(rng: random.Random, width: str, count: int) -> list[int]:
-    """``count`` different integers of which one at least needs ``width`` bytes."""
-    largest = LARGEST[width]
-    return [largest, *{rng.randint(-largest, largest - 1) for _ in range(count - 1)}]
+CODES_LIVE = {bucket % 32 for bucket in BUCKETS}
 
 
-@UNPACKS
-@pytest.mark.parametrize("widths", ["2", "4", "8", "24", "248"])
-def test_random_sets_are_read_as_redis_has_them(stack: Stack, wire: Wire, widths: str, unpack: Unpack) -> None:
-    """Sets missing, small and large, of one width of integers and of several; users of all partitions, any length."""
-    rng = random.Random(widths)
-    users = [f"{'x' * rng.randint(0, 120)}{n}" for n in range(80)]
-    for user in users:
-        for bucket in rng.sample(BUCKETS, rng.randint(0, 4)):
-            add(stack, user, bucket, drawn(rng, rng.choice(widths), rng.choice([1, 2, 6, 7, 13, 14, 27, 28, 200])))
-    assert read(wire, users, unpack) == [by_members(stack, user) for user in users]
+def drawn(rng: random.Random, count: int, largest: int = 2**25 - 1) -> list[int]:
+    """``count`` different members of any items, buckets and flags."""
+    return list({member_of(rng.randint(1, largest), rng.randint(0, 31), rng.randint(0, 3)) for _ in range(count)})
 
 
 @UNPACKS
-@pytest.mark.parametrize("count", [4092, 4094, 8000, 8192, 8193, 9000])
-def test_large_sets_among_small_ones(stack: Stack, wire: Wire, count: int, unpack: Unpack) -> None:
+@pytest.mark.parametrize("largest", [1, 500, 50_000, 2**25 - 1])
+def test_random_sets_are_read_as_redis_has_them(stack: Stack, wire: Wire, largest: int, compiled: bool) -> None:
+    """Sets missing, small and large; users of all partitions, any length."""
+    rng = random.Random(largest)
+    users = [f"{'x' * rng.randint(0, 120)}{n}" for n in range(120)]
+    for user in users[::2]:
+        add(stack, user, drawn(rng, rng.choice([1, 2, 6, 7, 13, 14, 27, 28, 200]), largest))
+    assert read(wire, users, compiled) == [by_members(stack, user) for user in users]
+
+
+@UNPACKS
+def test_members_of_two_bytes_are_read_too(stack: Stack, wire: Wire, compiled: bool) -> None:
+    """Those of items in the middle of all numbers lie around zero."""
+    for user, items in (("near", [2**24, 2**24 + 3]), ("mixed", [2**24, 5]), ("far", [5, 6])):
+        add(stack, user, [member_of(item, BUCKETS[0]) for item in items])
+    assert read(wire, ["near", "mixed", "far"], compiled) == [[2**24, 2**24 + 3], [5, 2**24], [5, 6]]
+
+
+@UNPACKS
+@pytest.mark.parametrize("count", [4092, 4094, 8000, 32_768, 32_769, 40_000])
+def test_large_sets_among_small_ones(stack: Stack, wire: Wire, count: int, compiled: bool) -> None:
     """Around the sizes where a dump's length takes five bytes, and where Redis gives the intset up for a hash table."""
     users = ["before", "heavy", "after"]
     for user in users:
-        add(stack, user, BUCKETS[0], [1, 2, 40_000])
-        add(stack, user, BUCKETS[2], [3])
-    add(stack, "heavy", BUCKETS[1], range(50_000, 50_000 + count))
-    found = read(wire, users, unpack)
+        add(stack, user, [member_of(item, BUCKETS[2]) for item in (1, 2, 40_000)])
+    add(stack, "heavy", [member_of(item, BUCKETS[1]) for item in range(50_000, 50_000 + count - 3)])
+    found = read(wire, users, compiled)
     assert found == [by_members(stack, user) for user in users]
-    assert [len(members) for members in found] == [4, 4 + count, 4]
+    assert [len(items) for items in found] == [3, count, 3]
 
 
+@UNPACKS
 @pytest.mark.parametrize("count", [3, 40, 9000])
-def test_a_set_that_is_no_intset_is_read_by_its_members(stack: Stack, wire: Wire, count: int) -> None:
+def test_a_set_that_is_no_intset_is_read_by_its_members(stack: Stack, wire: Wire, count: int, compiled: bool) -> None:
     """A set that once held a word keeps its encoding; it may look like any bytes."""
-    key = user_key("seen", "u1", BUCKETS[3])
-    stack.redis.sadd(key, "word", *range(4, 4 + count))
+    key = user_key("seen", "u1")
+    stack.redis.sadd(key, "word", *(member_of(item, BUCKETS[3]) for item in range(4, 4 + count)))
     stack.redis.srem(key, "word")
     assert stack.redis.object("encoding", key) == b"hashtable"
-    add(stack, "u0", BUCKETS[3], [9])
-    assert read(wire, ["u0", "u1", "u2"]) == [[9], list(range(4, 4 + count)), []]
+    add(stack, "u0", [member_of(9, BUCKETS[3])])
+    assert read(wire, ["u0", "u1", "u2"], compiled) == [[9], list(range(4, 4 + count)), []]
 
 
 def test_users_with_odd_characters(stack: Stack, wire: Wire) -> None:
     """All characters that an id may have, and bytes beyond ASCII, which it may not."""
     users = ["a.b_c~d:e-f", ":", "~~", "A" * 128, "größe", "日本"]
     for number, user in enumerate(users):
-        add(stack, user, BUCKETS[1], [number + 1])
+        add(stack, user, [member_of(number + 1, BUCKETS[1])])
     assert read(wire, users) == [[number + 1] for number in range(len(users))]
 
 
@@ -106,27 +122,8 @@ def test_no_users_and_no_sets(wire: Wire) -> None:
     """Nothing is asked for, and nothing is found."""
     assert read(wire, []) == []
     assert read(wire, ["u1", "u2"]) == [[], []]
-    members, offsets = seen.read_many(wire, [], [], np.empty(0, np.int64), BUCKETS)
-    assert (members.tolist(), offsets.tolist()) == ([], [0])
-
-
-def test_buckets_newer_than_the_last_visit_are_not_asked_for(stack: Stack, wire: Wire) -> None:
-    """Seen in all buckets but last here in the second (first and last millisecond), the last, or before all of them."""
-    starts = [bucket * BUCKET_DAYS * DAY_MS for bucket in BUCKETS]
-    last_seen_ms = [starts[0], starts[0] - 1, starts[1], starts[3], starts[3] - 1, starts[0] + 40 * DAY_MS]
-    users = [f"u{n}" for n in range(len(last_seen_ms))]
-    for user in users:
-        for bucket in BUCKETS:
-            add(stack, user, bucket, [bucket])
-    before = calls(stack, "dump")
-    found = read(wire, users, last_seen_ms=last_seen_ms)
-    assert found == [sorted(BUCKETS), *[sorted(BUCKETS[1:])] * 2, [BUCKETS[3]], [], sorted(BUCKETS)]
-    assert calls(stack, "dump") - before == 4 + 3 + 3 + 1 + 0 + 4
-
-
-def calls(stack: Stack, command: str) -> int:
-    """How often Redis has run a command."""
-    return int(stack.redis.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+    items, offsets = seen.read_many(wire, [], [])
+    assert (items.tolist(), offsets.tolist()) == ([], [0])
 
 
 def test_more_users_than_a_window(stack: Stack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,25 +131,21 @@ def test_more_users_than_a_window(stack: Stack, wire: Wire, monkeypatch: pytest.
     monkeypatch.setattr(seen, "WINDOW", 7)
     users = [f"u{n}" for n in range(30)]
     for number, user in enumerate(users):
-        add(stack, user, BUCKETS[number % 4], [number + 1, 70_000])
-    add(stack, "u17", BUCKETS[2], range(1, 9001))
+        add(stack, user, [member_of(number + 1, BUCKETS[number % 4]), member_of(70_000, BUCKETS[0])])
+    add(stack, "u17", [member_of(item, BUCKETS[2]) for item in range(1, 40_001)])
     assert read(wire, users) == [by_members(stack, user) for user in users]
 
 
-def test_the_two_ways_of_reading_agree(stack: Stack, wire: Wire) -> None:
-    """``read_seen`` over the ordinary connection gives rows, ``read_many`` offsets."""
+def test_one_users_set_is_read_as_all_are(stack: Stack, wire: Wire) -> None:
+    """``read_seen`` over the ordinary connection gives the members themselves."""
     rng = random.Random(5)
     users = [f"u{n}" for n in range(40)]
     for user in users:
-        for bucket in BUCKETS[rng.randint(0, 3) :]:
-            add(stack, user, bucket, drawn(rng, "4", rng.randint(1, 60)))
+        add(stack, user, drawn(rng, rng.randint(1, 60)))
     store: Store = open_store(stack.run, stack.settings)
-    members, rows = seen.read_seen(store, users, BUCKETS)
-    assert members.dtype == rows.dtype == np.int64
-    assert (np.diff(rows) >= 0).all()
-    assert [sorted(members[rows == at].tolist()) for at in range(40)] == read(wire, users)
-    assert [part.tolist() for part in seen.read_seen(store, ["nobody"], BUCKETS)] == [[], []]
-    assert [part.tolist() for part in seen.read_seen(store, [], BUCKETS)] == [[], []]
+    found = [sorted(live_items(seen.read_seen(store, user), LIVE).tolist()) for user in users]
+    assert found == read(wire, users)
+    assert seen.read_seen(store, "nobody").tolist() == []
 
 
 # --- who was there ---------------------------------------------------------------------------------------------------
@@ -223,16 +216,28 @@ intset = st.sampled_from([2, 4, 8]).flatmap(lambda width: st.lists(
 ).map(lambda members: (members, width)))  # fmt: skip
 
 
-@UNPACKS
-@given(chosen=st.lists(st.none() | intset, max_size=12))
-def test_any_mixture_of_widths_and_sizes(unpack: Unpack, chosen: list[tuple[list[int], int] | None]) -> None:
-    """Members come in the order of the dumps, none twice, none missing."""
-    members, counts = unpack([dump_of(*each) if each else None for each in chosen], never)
+@settings(deadline=None)
+@given(chosen=st.lists(st.none() | intset, max_size=12), live=st.integers(0, 2**32 - 1))
+def test_any_mixture_of_widths_and_sizes(chosen: list[tuple[list[int], int] | None], live: int) -> None:
+    """Members come in the order of the dumps, none twice, none missing; what is no member of 32 bits is no item."""
+    dumps = [dump_of(*each) if each else None for each in chosen]
+    members, counts = intsets.members_of(dumps, never)
     assert members.tolist() == [member for each in chosen if each for member in each[0]]
     assert counts.tolist() == [len(each[0]) if each else 0 for each in chosen]
+    for compiled in (False, True):
+        items, sizes = unpack_of(compiled, live)(dumps, never)
+        assert items.tolist() == [item_of(member, live) for member in members.tolist()]
+        assert sizes.tolist() == counts.tolist()
+        assert items.dtype == np.int32
 
 
-@UNPACKS
+def item_of(member: int, live: int) -> int:
+    """By the definition."""
+    word = member + 2**31
+    return word // 128 if 0 <= word < 2**32 and live // 2 ** (word // 4 % 32) % 2 else 0
+
+
+@pytest.mark.parametrize("unpack", [intsets.members_of, unpack_of(True, 2**32 - 1)], ids=["members", "items"])
 @pytest.mark.parametrize("width", [2, 4, 8])
 def test_the_sizes_around_which_the_length_takes_more_bytes(unpack: Unpack, width: int) -> None:
     """Contents of 63 and 64, 16,383 and 16,384 bytes, as near as members come."""
@@ -240,7 +245,9 @@ def test_the_sizes_around_which_the_length_takes_more_bytes(unpack: Unpack, widt
         for count in range((size - 8) // width - 2, (size - 8) // width + 3):
             members = list(range(count))
             found, counts = unpack([dump_of([7], width), dump_of(members, width), dump_of([8], width)], never)
-            assert (found.tolist(), counts.tolist()) == ([7, *members, 8], [1, count, 1])
+            expected = np.array([7, *members, 8])
+            known = expected if unpack is intsets.members_of else live_items(expected, 2**32 - 1)
+            assert (found.tolist(), counts.tolist()) == (known.tolist(), [1, count, 1])
 
 
 def never(index: int) -> Any:
@@ -261,16 +268,17 @@ STRANGE = {
 
 @UNPACKS
 @pytest.mark.parametrize("name", STRANGE)
-def test_what_is_no_plain_intset_is_asked_for_by_members(unpack: Unpack, name: str) -> None:
+def test_what_is_no_plain_intset_is_asked_for_by_members(compiled: bool, name: str) -> None:
     """It stands between two that are; they keep their members."""
     asked: list[int] = []
 
     def members(index: int) -> list[bytes]:
         asked.append(index)
-        return [b"-7", b"4000000000"]
+        return [str(member_of(7, 2041)).encode(), b"4000000000"]
 
-    found, counts = unpack([dump_of([1], 2), STRANGE[name], None, dump_of([5, 6], 4)], members)
-    assert (found.tolist(), counts.tolist(), asked) == ([1, -7, 4_000_000_000, 5, 6], [1, 2, 0, 2], [1])
+    one, two = (dump_of([member_of(item, 2041) for item in items], 4) for items in ([1], [5, 6]))
+    found, counts = unpack_of(compiled)([one, STRANGE[name], None, two], members)
+    assert (found.tolist(), counts.tolist(), asked) == ([1, 7, 0, 5, 6], [1, 2, 0, 2], [1])
 
 
 def test_a_set_that_went_in_the_meantime_is_empty() -> None:
@@ -280,9 +288,9 @@ def test_a_set_that_went_in_the_meantime_is_empty() -> None:
     assert (found.tolist(), counts.tolist()) == ([5], [0, 1])
 
 
-@UNPACKS
-def test_members_within_32_bits_stay_so(unpack: Unpack) -> None:
+def test_members_within_32_bits_stay_so() -> None:
     """Only a set that needs more makes all of them 64 bits wide."""
+    unpack = intsets.members_of
     assert unpack([dump_of([1], 2), dump_of([2**31 - 1], 4)], never)[0].dtype == np.int32
     assert unpack([dump_of([1], 2), dump_of([2**31], 8)], never)[0].dtype == np.int64
     assert unpack([None], never)[0].dtype == np.int32

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.keyspace import BUCKET_DAYS, DAY_MS, bucket_of, live_buckets, partition_of, user_key
+from worker.seen_set import member_of
 from worker.store import users
 from worker.store.connect import Store
 
@@ -119,9 +120,11 @@ def test_seen_reads_all_live_buckets_whatever_their_encoding(visited):
     store = Store(visited.redis, visited.settings, visited.run)
     a1, a2 = (int(number) for number in visited.redis.hmget("ids:{c}", "a1", "a2"))
     assert users.seen(store, "u1") == {a1, a2}
-    visited.redis.sadd(user_key("seen", "u1", bucket_of(ago(30))), *range(1000, 12_000))
-    assert visited.redis.object("encoding", user_key("seen", "u1", bucket_of(ago(30)))) == b"hashtable"
-    assert users.seen(store, "u1") == {a1, a2, *range(1000, 12_000)}
+    many, key = range(1000, 42_000), user_key("seen", "u1")
+    visited.redis.sadd(key, *(member_of(item, bucket_of(ago(item % 59))) for item in many))
+    visited.redis.sadd(key, *(member_of(item, bucket_of(ago(80))) for item in range(50_000, 50_010)))
+    assert visited.redis.object("encoding", key) == b"hashtable"
+    assert users.seen(store, "u1") == {a1, a2, *many}
     assert users.seen(store, "stranger") == set()
 
 
@@ -129,7 +132,7 @@ def test_forget_erases_every_trace_of_one_person_and_of_nobody_else(visited):
     visited.redis.set(user_key("list", "u1"), b"\x01\x00\x00\x00" + bytes(8), ex=1000)
     other = keys_of(visited, "u2")
     gone = answer(visited, "forget", "u1", "--yes")
-    assert gone == {"user": "u1", "seen": 2, "acts": 2, "searches": 2, "lists": 1, "visits": 1, "keys": 6}
+    assert gone == {"user": "u1", "seen": 2, "acts": 2, "searches": 2, "lists": 1, "visits": 1, "keys": 5}
     assert keys_of(visited, "u1") == set()
     assert keys_of(visited, "u2") == other
     assert visited.worker("user", "show", "u1", check=False).returncode == 1
@@ -137,8 +140,8 @@ def test_forget_erases_every_trace_of_one_person_and_of_nobody_else(visited):
 
 
 def test_forget_erases_what_a_wider_window_had_kept(visited):
-    old = user_key("seen", "u1", bucket_of(ago(88)))
-    visited.redis.sadd(old, 1)
+    old = user_key("acts", "u1", bucket_of(ago(88)))
+    visited.redis.hset(old, 1, bytes(4))
     assert bucket_of(ago(88)) not in live_buckets(ago(0), 60)
     visited.worker("user", "forget", "u1", "--yes")
     assert visited.redis.exists(old) == 0

@@ -31,7 +31,7 @@ class KeyKind:
 
     @property
     def pattern(self) -> str:
-        """The key as documentation shows it, such as ``seen:{partition}:<bucket>:<user>``."""
+        """The key as documentation shows it, such as ``acts:{partition}:<bucket>:<user>``."""
         tag = "partition" if self.tag == "partition" else SHARED_TAG
         return ":".join([f"{self.name}:{{{tag}}}", *(f"<{part}>" for part in self.parts)])
 
@@ -45,9 +45,11 @@ _DEFINITION = _load()
 
 PARTITIONS: int = _DEFINITION["partitions"]
 BUCKET_DAYS: int = _DEFINITION["bucket_days"]
-MARKER: int = _DEFINITION["marker"]
+ITEM_BITS: int = _DEFINITION["item_bits"]
+BUCKET_BITS: int = _DEFINITION["bucket_bits"]
+FLAG_BITS: int = _DEFINITION["flag_bits"]
 SHARED_TAG: str = _DEFINITION["shared_tag"]
-MAX_ITEM = MARKER - 1
+MAX_ITEM = (1 << ITEM_BITS) - 1
 KINDS: dict[str, KeyKind] = {
     name: KeyKind(name=name, **{**row, "parts": tuple(row["parts"])}) for name, row in _DEFINITION["keys"].items()
 }
@@ -75,7 +77,7 @@ def partition_key(name: str, partition: int, *parts: int | str) -> str:
 
 
 def user_key(name: str, user: str, *parts: int | str) -> str:
-    """A key of one user, who is its last part, such as ``user_key("seen", "u7", bucket)``."""
+    """A key of one user, who is its last part, such as ``user_key("acts", "u7", bucket)``."""
     return partition_key(name, partition_of(user), *parts, user)
 
 

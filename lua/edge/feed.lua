@@ -26,7 +26,6 @@ local tonumber = tonumber
 local PAGE, LARGEST = 20, 100
 local NO_LIST, NO_POOL = lists.none(), lists.no_pool()
 local SOURCES = { list = 'source="list"', default = 'source="default"', fallback = 'source="fallback"' }
-local FIRST_SEEN = 2           -- place of the first seen bucket in the pipeline, behind the list
 
 local _M = {}
 
@@ -71,27 +70,27 @@ local function published(raw)
     return list, pool
 end
 
--- All that Redis knows for this page: { list, pool, replies }, or nil and why not.
-local function read(user, now)
+-- All that Redis knows for this page: { list, pool, had }, `had` for seen.stamp; or nil and why not.
+local function read(user)
     if not sync.ensure() then
         return nil, "nothing could be read from Redis yet"
     end
     local commands = { { "GET", keys.list(user) } }
-    seen.ask(commands, user, now)
+    seen.ask(commands, user)
     local replies, err = store.exec(commands)
     if not replies then
         return nil, err
     end
-    local ok, list, pool
-    ok, err = seen.complete(commands, replies, FIRST_SEEN)
-    if not ok then
+    local had
+    had, err = seen.complete(commands[2], replies[2])
+    if had == nil then
         return nil, err
     end
-    list, pool = published(replies[1])
+    local list, pool = published(replies[1])
     if not list then
         return nil, pool
     end
-    return { list = list, pool = pool, replies = replies }
+    return { list = list, pool = pool, had = had }
 end
 
 -- A walk goes on only through the lists it began with, and for a day: then its cursor begins the new list.
@@ -105,7 +104,7 @@ end
 local function begin(known, generation, now, wanted, state, repeats)
     local stamps, stamp = seen.begin()
     if not repeats then
-        seen.stamp(known.replies, FIRST_SEEN, stamp + 1)
+        seen.stamp(known.had, now, stamp + 1)
     end
     return assemble.begin(known.list, known.pool, generation, stamps, stamp, now, state, wanted)
 end
@@ -186,7 +185,7 @@ end
 
 -- A page and its items' texts from Redis; nil and why when Redis fails.
 local function from_store(user, request, now)
-    local known, err = read(user, now)
+    local known, err = read(user)
     if not known then
         return nil, err
     end

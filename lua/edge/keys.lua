@@ -17,7 +17,9 @@ local kinds = definition.keys
 local partitions, bucket_days = definition.partitions, definition.bucket_days
 local window_days = config.window_days
 
-local _M = { AHEAD_MS = AHEAD_MS, MARKER = definition.marker, WINDOW_MS = window_days * DAY_MS }
+local codes = 2 ^ definition.bucket_bits
+
+local _M = { AHEAD_MS = AHEAD_MS, CODES = codes, ITEM_BITS = definition.item_bits, WINDOW_MS = window_days * DAY_MS }
 
 local function check(name, tag, parts)
     local kind = kinds[name]
@@ -26,11 +28,11 @@ local function check(name, tag, parts)
     end
 end
 
--- What each key of a partition begins with, "seen:{5}:1020", made once: HEADS of them at most, then all anew.
+-- What each key of a partition begins with, "acts:{5}:2040", made once: HEADS of them at most, then all anew.
 local HEADS = 20000
 local heads, made = {}, 0
 
-for name, parts in pairs({ seen = 2, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
+for name, parts in pairs({ seen = 1, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
     check(name, "partition", parts)
     heads[name] = {}
 end
@@ -60,8 +62,8 @@ function _M.partition(user)
     return crc32(user) % partitions
 end
 
-function _M.seen(user, bucket)
-    return head("seen", crc32(user) % partitions, bucket) .. ":" .. user
+function _M.seen(user)
+    return head("seen", crc32(user) % partitions) .. ":" .. user
 end
 
 function _M.acts(user, bucket)
@@ -104,19 +106,26 @@ function _M.bucket_of(ts_ms)
     return floor(floor(ts_ms / DAY_MS) / bucket_days)
 end
 
-local live = {}
+local live, mask = {}, 0
 
 -- The buckets of every moment that an event may have at now_ms, newest first. The table is shared: read only.
 function _M.live_buckets(now_ms)
     local newest = _M.bucket_of(now_ms + AHEAD_MS)
     local oldest = _M.bucket_of(now_ms - window_days * DAY_MS)
     if live[1] ~= newest or live[#live] ~= oldest then
-        live = {}
+        live, mask = {}, 0
         for bucket = newest, oldest, -1 do
             live[#live + 1] = bucket
+            mask = mask + 2 ^ (bucket % codes)
         end
     end
     return live
+end
+
+-- One bit for the code of each live bucket, which is its number modulo CODES.
+function _M.live_mask(now_ms)
+    _M.live_buckets(now_ms)
+    return mask
 end
 
 -- Unix second: one window after the bucket's end, spread over a day so that not all keys expire at once.

@@ -5,9 +5,16 @@ local catalogue = require("edge.catalogue")
 local keys = require("edge.keys")
 local metrics = require("edge.metrics")
 local recent = require("edge.recent")
+local ffi = require("ffi")
 local store = require("edge.store")
 
+local max, min = math.max, math.min
+
 local CAP_MS = config.dwell_cap_s * 1000
+local MAX_EVENTS = 100
+local ITEMS = 2 ^ keys.ITEM_BITS
+local CODES = { i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
+local CLICK, SEARCH = 2, 7
 
 local _M = {}
 
@@ -74,76 +81,73 @@ function _M.resolve(events, reject)
     return known
 end
 
--- Days of events that name an item, in order of appearance, and the index of each.
-local function days_of(events)
-    local days, index = {}, {}
-    for _, event in ipairs(events) do
-        local day = keys.day_of(event.ts)
-        if event.number and not index[day] then
-            days[#days + 1] = day
-            index[day] = #days
+-- Two words for each event, see lua/redis/events.lua. Every request writes them over: nothing yields before the copy.
+local words = ffi.new("uint32_t[?]", 2 * MAX_EVENTS)
+local function index_of(list, value)
+    for i = 1, #list do
+        if list[i] == value then
+            return i
         end
     end
-    return days, index
-end
-
--- Which keys, in the order that nightfeed_record documents.
-local function key_arguments(argv, user, buckets, days)
-    local partition = keys.partition(user)
-    argv[#argv + 1] = 3 + 2 * #buckets + #days
-    argv[#argv + 1] = keys.users(partition)
-    argv[#argv + 1] = keys.erased(partition)
-    argv[#argv + 1] = keys.searches(user)
-    for _, bucket in ipairs(buckets) do
-        argv[#argv + 1] = keys.seen(user, bucket)
-    end
-    for _, bucket in ipairs(buckets) do
-        argv[#argv + 1] = keys.acts(user, bucket)
-    end
-    for _, day in ipairs(days) do
-        argv[#argv + 1] = keys.count(partition, day)
-    end
+    list[#list + 1] = value
+    return #list
 end
 
 local function value_of(event)
     if event.letter == "s" then
-        return ("%.0f"):format(event.ts)
+        return ("%.0f "):format(event.ts) .. event.query
     elseif event.ms then
         return ("%.0f:%.0f:%.0f"):format(event.ms, event.hash, CAP_MS)
     end
-    return event.hash and ("%.0f"):format(event.hash) or ""
+    return ("%.0f"):format(event.hash)
 end
 
-local function event_arguments(argv, events, buckets, index)
-    local oldest, newest = math.huge, 0
-    for _, event in ipairs(events) do
-        local at = #argv
-        argv[at + 1] = event.letter
-        argv[at + 2] = event.number or event.query
-        argv[at + 3] = buckets[1] - keys.bucket_of(event.ts) + 1
-        argv[at + 4] = index[keys.day_of(event.ts)] or 1
-        argv[at + 5] = value_of(event)
-        oldest, newest = math.min(oldest, event.ts), math.max(newest, event.ts)
+-- Packs the events; returns what else the call needs to know of them.
+local function gather(events)
+    local found = { days = {}, acted = {}, values = {}, searches = false, oldest = math.huge, newest = 0 }
+    for i = 1, #events do
+        local event = events[i]
+        local code, bucket, acts = CODES[event.letter], keys.bucket_of(event.ts), 0
+        if code == SEARCH then
+            found.searches = true
+        elseif code > CLICK then
+            acts = index_of(found.acted, bucket)
+        end
+        if code > CLICK then
+            found.values[#found.values + 1] = value_of(event)
+        end
+        words[2 * i - 2] = (event.number or 0) + code * ITEMS
+        words[2 * i - 1] = bucket % keys.CODES + index_of(found.days, keys.day_of(event.ts)) * 256 + acts * 65536
+        found.oldest, found.newest = min(found.oldest, event.ts), max(found.newest, event.ts)
     end
-    argv[#argv + 1] = config.erasure_key
-    argv[#argv + 1] = ("%.0f"):format(oldest)
-    argv[#argv + 1] = ("%.0f"):format(newest)
+    found.packed = ffi.string(words, 8 * #events)
+    return found
 end
 
 local function command(user, events, now_ms)
-    local argv, buckets = { "FCALL", "nightfeed_record" }, keys.live_buckets(now_ms)
-    local days, index = days_of(events)
-    key_arguments(argv, user, buckets, days)
-    argv[#argv + 1] = user
-    argv[#argv + 1] = #buckets
-    argv[#argv + 1] = keys.searches_expiry(now_ms)
-    for _, bucket in ipairs(buckets) do
-        argv[#argv + 1] = keys.bucket_expiry(bucket, user)
+    local found, partition = gather(events), keys.partition(user)
+    local days, acted = found.days, found.acted
+    local named = 3 + #days + #acted + (found.searches and 1 or 0)
+    local argv = { "FCALL", "nightfeed_record", named, keys.users(partition), keys.erased(partition), keys.seen(user) }
+    local at = 3 + named
+    argv[at + 1], argv[at + 2], argv[at + 3] = user, #days, ("%.0f"):format(keys.live_mask(now_ms))
+    argv[at + 4], argv[at + 5] = keys.bucket_expiry(keys.bucket_of(found.newest), user), config.erasure_key
+    argv[at + 6], argv[at + 7] = ("%.0f"):format(found.oldest), ("%.0f"):format(found.newest)
+    argv[at + 8] = found.packed
+    local key, expiry = 6, at + 8
+    for i = 1, #days do
+        argv[key + i], argv[expiry + i] = keys.count(partition, days[i]), keys.day_expiry(days[i])
     end
-    for _, day in ipairs(days) do
-        argv[#argv + 1] = keys.day_expiry(day)
+    key, expiry = key + #days, expiry + #days
+    for i = 1, #acted do
+        argv[key + i], argv[expiry + i] = keys.acts(user, acted[i]), keys.bucket_expiry(acted[i], user)
     end
-    event_arguments(argv, events, buckets, index)
+    if found.searches then
+        argv[key + #acted + 1], argv[expiry + #acted + 1] = keys.searches(user), keys.searches_expiry(now_ms)
+    end
+    for i = 1, #found.values do
+        argv[at + 8 + named - 3 + i] = found.values[i]
+    end
     return argv
 end
 

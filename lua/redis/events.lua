@@ -1,158 +1,195 @@
 #!lua name=nightfeed_events
 -- One beacon of one user as one atomic step. Every key is passed by the caller and all share the user's hash tag.
 --
---   keys  1 users  2 erased  3 searches  4... seen of each live bucket, newest first  then acts of each, same order
---         then counters of each day that the events touch
---   args  1 user  2 number of live buckets  3 expiry of the searches key  4... expiry of each live bucket
---         then expiry of each day's counters (all Unix s)  then FIELDS for each event
---         last: key of pseudonyms, oldest ts, newest ts (ms)
+--   keys  1 users  2 erased  3 seen  then counts of each day that the events touch
+--         then acts of each bucket in which something other than an impression or click happened
+--         then searches, if there is a search
+--   args  1 user  2 number of days  3 mask of live buckets: bit b for bucket code b  4 expiry of the seen set
+--         5 key of pseudonyms  6 oldest ts  7 newest ts (ms)  8 the events, 8 bytes each
+--         then the expiry of each key from the fourth on (all Unix s), then the values of the events that have one
 --   reply impressions counted, clicks counted, repeats (impressions of what was seen already)
 --         or 0, 0, 0 and the time (ms) at which the person was erased: some event is not from after it, and nothing
 --         was written; the caller leaves such events out and calls again
 --
--- A user's seen set of a bucket holds, for item number n:
+-- An event is two little-endian words: item number + code of its kind * 2^25 (1 impression, 2 click, 3 dwell,
+-- 4 reaction, 5 conversion, 6 hide, 7 search), and bucket code + index of its day * 2^8 + index of its acts key * 2^16
+-- (from 1). Values, in the order of events: for a dwell "<ms>:<hash>:<cap>", for a reaction, conversion or hide
+-- "<hash>", for a search "<ts> <query>". A count is one such first word; behind one for a dwell stand its milliseconds.
 --
---     n          something happened between the user and the item in this bucket: the item is seen
---     -n         clicked in this bucket
---     n + MARKER no impression was counted yet, in any live bucket (a click or hide came first)
---
--- Over all live buckets: an impression counts when n stands and no n + MARKER does; a click when -n stands, too. Each
--- event adds members, and counters move exactly when such a condition becomes true, so neither order nor repetition
--- changes a total. An item is a member of every bucket in which it had an event: it stays seen for a whole window after
--- the last of them, and what an older bucket knew about clicks and impressions is not lost when that one expires.
+-- A member of a seen set is, less 2^31, item * 2^7 + bucket code * 2^2 + flags: what happened between the user and the
+-- item in that bucket of days. Over all live buckets: an impression counts when there is a member and none is flagged
+-- UNCOUNTED; a click when one is flagged CLICKED, too. Each event adds or flags members, and something is counted
+-- exactly when such a condition becomes true, so neither order nor repetition changes a total. An item has a member in
+-- every bucket in which it had an event: it stays seen for a whole window after the last of them, and what an older
+-- bucket knew about clicks and impressions is not lost when that one is no longer live.
 
-local MARKER = 536870912
+local IMPRESSION, CLICK, DWELL, SEARCH = 1, 2, 3, 7
+local ITEMS = 33554432       -- 2^25
+local ZERO = 2147483648
+local CLICKED, UNCOUNTED = 1, 2
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
-local FIELDS = 5             -- letter, number or query, bucket index, day index, value
-local LAST = 3               -- arguments behind the events
+local FIXED_KEYS, FIXED_ARGS = 3, 8
 
--- What is known of one item: `seen`, `clicked` and `marked` are the buckets in which that member stands, or nil.
-local function stand(item, member, bucket)
-    item[member] = item[member] or {}
-    item[member][bucket] = true
+-- Where a dumped set's members begin, and how many there are; nil when it is no intset of four bytes a member.
+local function intset(dump)
+    if string.byte(dump, 1) ~= 11 then
+        return nil
+    end
+    local form = string.byte(dump, 2)
+    local at = form < 64 and 3 or form < 128 and 4 or 7
+    local width, count = struct.unpack('<I4I4', dump, at)
+    if width ~= 4 then
+        return nil
+    end
+    return at + 8, count
 end
 
--- What is known of every item that an event names, over all live buckets: one SMISMEMBER a bucket.
-local function read_items(seen_keys, events)
-    local probes, slot = {}, {}
-    for _, event in ipairs(events) do
-        local n = event.number
-        if n and not slot[n] then
-            slot[n] = #probes + 1
-            probes[#probes + 1] = n
-            probes[#probes + 1] = -n
-            probes[#probes + 1] = n + MARKER
+-- Members of one item: code -> flags. `item` is what is known of it: flags by bucket code as they were and as they
+-- are now, and whether it is seen, clicked and uncounted in any live bucket.
+local function learn(item, code, flags, mask)
+    item.was[code] = flags
+    if bit.band(mask, bit.lshift(1, code)) ~= 0 then
+        item.now[code] = flags
+        item.seen = true
+        item.clicked = item.clicked or bit.band(flags, CLICKED) ~= 0
+        item.uncounted = item.uncounted or bit.band(flags, UNCOUNTED) ~= 0
+    end
+end
+
+-- The members of item `n` in an intset stand side by side: a binary search for the first, then on.
+local function learn_from_intset(item, n, dump, at, count, mask)
+    local word, floor = struct.unpack, math.floor
+    local lowest = n * 128 - ZERO
+    local low, high = 0, count
+    while low < high do
+        local middle = floor((low + high) / 2)
+        if word('<i4', dump, at + 4 * middle) < lowest then
+            low = middle + 1
+        else
+            high = middle
         end
     end
+    while low < count do
+        local member = word('<i4', dump, at + 4 * low) - lowest
+        if member >= 128 then
+            return
+        end
+        learn(item, floor(member / 4), member % 4, mask)
+        low = low + 1
+    end
+end
+
+-- The same of a set that Redis keeps otherwise: each member that there may be is asked for.
+local function learn_by_asking(item, n, key, mask)
+    local probes = {}
+    for place = 0, 127 do
+        probes[place + 1] = n * 128 + place - ZERO
+    end
+    for place, found in ipairs(redis.call('SMISMEMBER', key, unpack(probes))) do
+        if found == 1 then
+            learn(item, math.floor((place - 1) / 4), (place - 1) % 4, mask)
+        end
+    end
+end
+
+-- What is known of every item that an event names.
+local function read_items(key, dump, events, mask)
+    local at, count
+    if dump then
+        at, count = intset(dump)
+    end
     local items = {}
-    for n in pairs(slot) do
-        items[n] = {}
-    end
-    if #probes == 0 then
-        return items
-    end
-    for bucket, key in ipairs(seen_keys) do
-        if redis.call('EXISTS', key) == 1 then
-            local found = redis.call('SMISMEMBER', key, unpack(probes))
-            for n, at in pairs(slot) do
-                if found[at] == 1 then stand(items[n], 'seen', bucket) end
-                if found[at + 1] == 1 then stand(items[n], 'clicked', bucket) end
-                if found[at + 2] == 1 then stand(items[n], 'marked', bucket) end
+    for i = 1, #events do
+        local n = events[i].number
+        if n > 0 and not items[n] then
+            local item = { was = {}, now = {} }
+            items[n] = item
+            if at then
+                learn_from_intset(item, n, dump, at, count, mask)
+            elseif dump then
+                learn_by_asking(item, n, key, mask)
             end
         end
     end
     return items
 end
 
-local function parse_events(args, first, last)
+-- Events, and their values as they stand from args[value] on.
+local function parse_events(raw, args, value)
     local events = {}
-    for i = first, last, FIELDS do
-        local letter = args[i]
-        events[#events + 1] = {
-            letter = letter,
-            number = letter ~= 's' and tonumber(args[i + 1]) or nil,
-            query = args[i + 1],
-            bucket = tonumber(args[i + 2]),
-            day = tonumber(args[i + 3]),
-            value = args[i + 4],
-        }
+    for at = 1, #raw, 8 do
+        local head, place = struct.unpack('<I4I4', raw, at)
+        local event = { number = head % ITEMS, code = math.floor(head / ITEMS), bucket = place % 256,
+            day = math.floor(place / 256) % 256, acts = math.floor(place / 65536) }
+        if event.code >= DWELL then
+            event.value, value = args[value], value + 1
+        end
+        events[#events + 1] = event
     end
     return events
 end
 
--- What one call will write, gathered first so that each key gets one command.
+-- What one call will write, gathered first so that each key gets one command. `counts`: packed words by day.
 local function new_writes()
-    return { add = {}, remove = {}, counts = {}, touched = {}, impressions = 0, clicks = 0, repeats = 0 }
+    return { counts = {}, touched = {}, impressions = 0, clicks = 0, repeats = 0 }
 end
 
-local function gather(list, key, value)
-    local entry = list[key]
-    if not entry then
-        entry = {}
-        list[key] = entry
-    end
-    entry[#entry + 1] = value
-end
-
-local function count(writes, event, letter, by)
+local function count(writes, event, code, by)
     local day = writes.counts[event.day]
     if not day then
         day = {}
         writes.counts[event.day] = day
     end
-    local field = event.number .. letter
-    day[field] = (day[field] or 0) + by
-end
-
-local function add(writes, item, member, bucket, number)
-    if not (item[member] and item[member][bucket]) then
-        stand(item, member, bucket)
-        gather(writes.add, bucket, number)
+    day[#day + 1] = struct.pack('<I4', event.number + code * ITEMS)
+    if by then
+        day[#day + 1] = struct.pack('<I4', by)
     end
-end
-
-local function counted(item)
-    return item.seen and not item.marked
 end
 
 local function count_click(writes, event)
     writes.clicks = writes.clicks + 1
-    count(writes, event, 'c', 1)
+    count(writes, event, CLICK)
 end
 
 local function impression(writes, event, item)
-    if counted(item) then
+    item.now[event.bucket] = item.now[event.bucket] or 0
+    if item.seen and not item.uncounted then
         writes.repeats = writes.repeats + 1
-        add(writes, item, 'seen', event.bucket, event.number)
         return
     end
-    add(writes, item, 'seen', event.bucket, event.number)
-    for bucket in pairs(item.marked or {}) do
-        gather(writes.remove, bucket, event.number + MARKER)
+    if item.uncounted then
+        for code, flags in pairs(item.now) do
+            item.now[code] = flags % UNCOUNTED
+        end
     end
-    item.marked = nil
+    item.seen, item.uncounted = true, false
     writes.impressions = writes.impressions + 1
-    count(writes, event, 'i', 1)
+    count(writes, event, IMPRESSION)
     if item.clicked then
         count_click(writes, event)
     end
 end
 
 -- Whatever a person did with an item, the item is known to them from then on.
-local function mark_known(writes, event, item)
-    if not counted(item) then
-        add(writes, item, 'marked', event.bucket, event.number + MARKER)
+local function mark_known(event, item)
+    local flags = item.now[event.bucket] or 0
+    if not item.seen or item.uncounted then
+        flags = flags % UNCOUNTED + UNCOUNTED
+        item.uncounted = true
     end
-    add(writes, item, 'seen', event.bucket, event.number)
+    item.now[event.bucket] = flags
+    item.seen = true
 end
 
 local function click(writes, event, item)
-    mark_known(writes, event, item)
-    if not item.clicked and not item.marked then
+    mark_known(event, item)
+    if not item.clicked and not item.uncounted then
         count_click(writes, event)
     end
-    add(writes, item, 'clicked', event.bucket, -event.number)
+    local flags = item.now[event.bucket]
+    item.now[event.bucket] = flags - flags % UNCOUNTED + CLICKED
+    item.clicked = true
 end
 
 local function unpack_acts(raw)
@@ -177,7 +214,7 @@ local function pack_acts(total, order)
     return table.concat(parts)
 end
 
--- Dwells add up to a cap; reactions, conversions and hides count once each. `value` is "<hash>" or "<ms>:<hash>:<cap>".
+-- Dwells add up to a cap; reactions, conversions and hides count once each.
 -- A dwell beyond the cap changes nothing however often it comes, so that it needs no place among the hashes.
 local function act(writes, event, key)
     local total, order, known = unpack_acts(redis.call('HGET', key, event.number))
@@ -189,8 +226,8 @@ local function act(writes, event, key)
     end
     order[#order + 1] = hash
     redis.call('HSET', key, event.number, pack_acts(ms and total + by or total, order))
-    writes.touched[event.bucket] = true
-    count(writes, event, event.letter, by)
+    writes.touched[event.acts] = true
+    count(writes, event, event.code, ms and by)
 end
 
 -- Whether search `a` comes before `b`: by time, then by text. An entry is "<ts> <query>".
@@ -200,8 +237,8 @@ local function earlier(a, b)
 end
 
 -- Searches stand in the order of their time, whatever the order they came in; the oldest beyond the limit go.
-local function search(key, event)
-    local entry, entries = event.value .. ' ' .. event.query, redis.call('LRANGE', key, 0, -1)
+local function search(key, entry)
+    local entries = redis.call('LRANGE', key, 0, -1)
     local at = #entries
     while at > 0 and earlier(entry, entries[at]) do
         at = at - 1
@@ -223,32 +260,60 @@ local function expire_later(key, at)
     redis.call('EXPIREAT', key, at, 'GT')
 end
 
--- The gathered writes: one command a key. Redis refuses the whole call before it begins when memory is out.
-local function apply(writes, keys, expiry)
-    for bucket, members in pairs(writes.add) do
-        redis.call('SADD', keys.seen[bucket], unpack(members))
-        redis.call('EXPIREAT', keys.seen[bucket], expiry.bucket[bucket], 'NX')
-    end
-    for bucket, members in pairs(writes.remove) do
-        redis.call('SREM', keys.seen[bucket], unpack(members))
-    end
-    for bucket in pairs(writes.touched) do
-        redis.call('EXPIREAT', keys.acts[bucket], expiry.bucket[bucket], 'NX')
-    end
-    for day, fields in pairs(writes.counts) do
-        for field, by in pairs(fields) do
-            redis.call('HINCRBY', keys.count[day], field, by)
+-- Members of buckets that are no longer live, among all that are in the set.
+local function dead_members(key, dump, mask)
+    local dead, at, size = {}, intset(dump)
+    local members = not at and redis.call('SMEMBERS', key)
+    for i = 1, members and #members or size do
+        local member = members and tonumber(members[i]) or struct.unpack('<i4', dump, at + 4 * (i - 1))
+        if bit.band(mask, bit.lshift(1, math.floor((member + ZERO) / 4) % 32)) == 0 then
+            dead[#dead + 1] = member
         end
-        redis.call('EXPIREAT', keys.count[day], expiry.day[day], 'NX')
+    end
+    return dead
+end
+
+-- unpack() has room for some thousands of values.
+local function in_parts(command, key, members)
+    for first = 1, #members, 5000 do
+        redis.call(command, key, unpack(members, first, math.min(first + 4999, #members)))
     end
 end
 
-local function slice(list, first, last)
-    local part = {}
-    for i = first, last do
-        part[#part + 1] = list[i]
+-- Members that are new or have other flags. With the first event of a later bucket, what is no longer live goes.
+local function write_seen(key, dump, items, expiry, mask)
+    local add, remove = {}, {}
+    for n, item in pairs(items) do
+        local first = n * 128 - ZERO
+        for code, flags in pairs(item.now) do
+            local was = item.was[code]
+            if was ~= flags then
+                add[#add + 1] = first + code * 4 + flags
+                if was then
+                    remove[#remove + 1] = first + code * 4 + was
+                end
+            end
+        end
     end
-    return part
+    in_parts('SADD', key, add)
+    in_parts('SREM', key, remove)
+    if not dump then
+        if #add > 0 then
+            redis.call('EXPIREAT', key, expiry)
+        end
+    elseif redis.call('EXPIREAT', key, expiry, 'GT') == 1 then
+        in_parts('SREM', key, dead_members(key, dump, mask))
+    end
+end
+
+-- The gathered writes: one command a key. Redis refuses the whole call before it begins when memory is out.
+local function write_counts(writes, keys, args)
+    for day, words in pairs(writes.counts) do
+        local key, raw = keys[FIXED_KEYS + day], table.concat(words)
+        if redis.call('APPEND', key, raw) == #raw then
+            redis.call('EXPIREAT', key, args[FIXED_ARGS + day])
+        end
+    end
 end
 
 -- When the person was erased, Unix ms, or nil. Whoever was erased is known by a pseudonym: two SHA-1 with a key each,
@@ -263,35 +328,34 @@ local function erased_at(key, secret, user)
 end
 
 local function record(keys, args)
-    local user, buckets, secret, oldest, newest = args[1], tonumber(args[2]), unpack(args, #args - LAST + 1)
-    local erased = erased_at(keys[2], secret, user)
-    if erased and tonumber(oldest) <= erased then
+    local user, days, mask, oldest = args[1], tonumber(args[2]), tonumber(args[3]), tonumber(args[6])
+    local erased = erased_at(keys[2], args[5], user)
+    if erased and oldest <= erased then
         return { 0, 0, 0, erased }
     end
-    local days = #keys - 3 - 2 * buckets
-    local named = {
-        seen = slice(keys, 4, 3 + buckets),
-        acts = slice(keys, 4 + buckets, 3 + 2 * buckets),
-        count = slice(keys, 4 + 2 * buckets, #keys),
-    }
-    local expiry = { bucket = slice(args, 4, 3 + buckets), day = slice(args, 4 + buckets, 3 + buckets + days) }
-    local events = parse_events(args, 4 + buckets + days, #args - LAST)
-    local items, writes = read_items(named.seen, events), new_writes()
-    redis.call('ZADD', keys[1], 'GT', newest, user)
-    for _, event in ipairs(events) do
-        if event.letter == 'i' then
+    local events = parse_events(args[8], args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
+    local dump, writes = redis.call('DUMP', keys[3]), new_writes()
+    local items = read_items(keys[3], dump, events, mask)
+    redis.call('ZADD', keys[1], 'GT', args[7], user)
+    for i = 1, #events do
+        local event = events[i]
+        if event.code == IMPRESSION then
             impression(writes, event, items[event.number])
-        elseif event.letter == 'c' then
+        elseif event.code == CLICK then
             click(writes, event, items[event.number])
-        elseif event.letter == 's' then
-            search(keys[3], event)
-            expire_later(keys[3], args[3])
+        elseif event.code == SEARCH then
+            search(keys[#keys], event.value)
+            expire_later(keys[#keys], args[FIXED_ARGS + #keys - FIXED_KEYS])
         else
-            mark_known(writes, event, items[event.number])
-            act(writes, event, named.acts[event.bucket])
+            mark_known(event, items[event.number])
+            act(writes, event, keys[FIXED_KEYS + days + event.acts])
         end
     end
-    apply(writes, named, expiry)
+    write_seen(keys[3], dump, items, args[4], mask)
+    write_counts(writes, keys, args)
+    for index in pairs(writes.touched) do
+        redis.call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')
+    end
     return { writes.impressions, writes.clicks, writes.repeats }
 end
 

@@ -10,16 +10,17 @@ local function slice(list, first, last)
 end
 
 -- Roll-up: keys 1 count, 2 taken; args 1 the id of this taking. What a killed run had taken comes first, under its own
--- id, so that no counter is added twice or lost. Replies field, value, ...; one field is `id`. Nil: nothing to take.
+-- id, so that nothing is added twice or lost. The id stands behind the counts, in 8 bytes. Replies the length of it
+-- all in bytes; 0: nothing to take.
 local function take(keys, args)
     if redis.call('EXISTS', keys[2]) == 0 then
         if redis.call('EXISTS', keys[1]) == 0 then
-            return false
+            return 0
         end
         redis.call('RENAME', keys[1], keys[2])
-        redis.call('HSET', keys[2], 'id', args[1])
+        redis.call('APPEND', keys[2], struct.pack('<I8', tonumber(args[1])))
     end
-    return redis.call('HGETALL', keys[2])
+    return redis.call('STRLEN', keys[2])
 end
 
 -- The newest fencing token of a partition wins: a stalled older run is refused in the write itself.
@@ -42,13 +43,13 @@ end
 local OUTRUN = 'FENCED a newer run has begun: this one must stop'
 local RESTARTED = 'RESTARTED since the run began: some of its writes may be lost'
 
--- Drops counters that were rolled up: key 1 taken; args 1 the id of their taking, 2 run id of Redis ('': any). Another
+-- Drops counts that were rolled up: key 1 taken; args 1 the id of their taking, 2 run id of Redis ('': any). Another
 -- taking stays; so do all when the statistics that they were added to may be lost.
 local function drop(keys, args)
     if restarted(args[2]) then
         return redis.error_reply(RESTARTED)
     end
-    if redis.call('HGET', keys[1], 'id') == args[1] then
+    if redis.call('GETRANGE', keys[1], -8, -1) == struct.pack('<I8', tonumber(args[1])) then
         redis.call('UNLINK', keys[1])
     end
     return 'OK'

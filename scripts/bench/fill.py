@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scripts.bench import item_year, visits
 from scripts.bench.item_year import DAY, ITEMS, Year
 from scripts.bench.pipe import Pipe, bulk, packed
-from scripts.bench.visits import ZERO, People, Seen
+from scripts.bench.visits import People, Seen
 from worker import keyspace
 from worker.catalogue.item import rfc3339
 from worker.keyspace import DAY_SECONDS, PARTITIONS, partition_key
@@ -59,9 +59,8 @@ class Filler:
         self._store, self._year, self._seed = store, year, seed
         self._tables = item_year.shown_tables(year, np.random.default_rng([seed, 2]))
         self._draws = visits.draws_for(seen_per_user, year, self._tables, seed)
-        self._words = [bulk(b"%d" % (code - ZERO)) for code in range(2 * ZERO)]
         self.ids: list[str] = []
-        self.seen_items = self.members = self.sets = 0
+        self.members = 0
 
     def fill(self, users: int) -> Iterator[int]:
         """Add users until there are ``users``; gives their number after each block."""
@@ -70,47 +69,47 @@ class Filler:
                 rng = np.random.default_rng([self._seed, 3, len(self.ids)])
                 block = visits.people(min(USERS, users - len(self.ids)), self._year.day, self._draws, rng)
                 seen = visits.seen(block, self._year, self._tables, rng)
-                pipe.send(b"".join(self._sets(block, seen)), 2 * len(seen.row))
+                pipe.send(b"".join(self._sets(block, seen)), 2 * len(block.ids))
                 pipe.send(*_visitors(block))
                 self._count(block, seen)
                 yield len(self.ids)
 
     def _count(self, block: People, seen: Seen) -> None:
         self.ids += block.ids
-        self.seen_items += seen.items
         self.members += len(seen.members)
-        self.sets += len(seen.row)
 
     def _sets(self, block: People, seen: Seen) -> Iterator[bytes]:
         """SADD and EXPIREAT of every seen set."""
-        words = [self._words[code] for code in seen.members.tolist()]
-        expiries = expiry(block.crc[seen.row], seen.bucket, self._store.settings.window_days)
-        owners = zip(seen.row.tolist(), seen.bucket.tolist(), expiries.tolist(), strict=True)
-        partition, heads = block.partition.tolist(), _Heads("seen")
-        for (row, bucket, expires), (start, stop) in zip(owners, pairwise(seen.start.tolist()), strict=True):
-            key = bulk(heads.of(partition[row], bucket) + block.ids[row].encode())
+        words, size = _bulks(seen.members)
+        expiries = expiry(block.crc, seen.bucket, self._store.settings.window_days)
+        heads = [partition_key("seen", partition, "").encode() for partition in range(PARTITIONS)]
+        owners = zip(block.ids, block.partition.tolist(), expiries.tolist(), strict=True)
+        for (user, partition, expires), (start, stop) in zip(owners, pairwise(seen.start.tolist()), strict=True):
+            key = bulk(heads[partition] + user.encode())
             yield b"*%d\r\n$4\r\nSADD\r\n" % (stop - start + 2) + key
-            yield b"".join(words[start:stop])
+            yield words[size * start : size * stop]
             yield b"*3\r\n$8\r\nEXPIREAT\r\n" + key + b"$10\r\n%d\r\n" % expires
+
+
+def _bulks(members: NDArray[np.int64]) -> tuple[bytes, int]:
+    """Members as RESP bulk strings, one after the other, and the size of each: all have a sign and ten digits."""
+    left = -members
+    if len(left) and not (left.min() >= 10**9 and left.max() < 10**10):
+        raise ValueError("members of more than some millions of items: they have fewer digits")
+    head = b"$11\r\n-"
+    cells = np.empty((len(members), len(head) + 12), np.uint8)
+    cells[:, : len(head)] = np.frombuffer(head, np.uint8)
+    for place in range(len(head) + 9, len(head) - 1, -1):
+        left, digit = np.divmod(left, 10)
+        cells[:, place] = digit + ord("0")
+    cells[:, -2:] = np.frombuffer(b"\r\n", np.uint8)
+    return cells.tobytes(), cells.shape[1]
 
 
 def forget_lists(store: Store, users: Sequence[str]) -> None:
     """Delete the lists of ``users``, as if no run had made any yet."""
     for start in range(0, len(users), USERS):
         store.redis.unlink(*(keyspace.user_key("list", user) for user in users[start : start + USERS]))
-
-
-class _Heads:
-    """Beginnings of keys, as far as the user."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._made = name, dict[tuple[int, int], bytes]()
-
-    def of(self, partition: int, bucket: int) -> bytes:
-        """The key of a partition and bucket before the user's id."""
-        if (partition, bucket) not in self._made:
-            self._made[partition, bucket] = partition_key(self._name, partition, bucket, "").encode()
-        return self._made[partition, bucket]
 
 
 def expiry(crc: NDArray[np.uint32], bucket: NDArray[np.int64], window_days: int) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from scripts.bench.other_work import OtherWork
 from worker import keyspace
 from worker.keyspace import user_key
 from worker.packing import unpack_pool
+from worker.seen_set import parts_of
 from worker.store import items
 from worker.store.connect import Store
 
@@ -36,7 +37,7 @@ def measure(store: Store, redis_pid: int, users: Sequence[str], python_users: in
     client = store.redis
     top = _top(store)
     try:
-        seen = _prepare(client, users, top, store.settings.window_days)
+        seen = _prepare(client, users, top)
         first = _zdiffstore(client, len(users))
         with OtherWork(redis_pid) as others:
             passes = [_zdiffstore(client, len(users)) for _ in range(PASSES)]
@@ -64,16 +65,15 @@ def _top(store: Store) -> list[int]:
     return numbers
 
 
-def _prepare(client: Client, users: Sequence[str], top: Sequence[int], window_days: int) -> list[set[int]]:
+def _prepare(client: Client, users: Sequence[str], top: Sequence[int]) -> list[set[int]]:
     """One seen set a user, and the sorted set of top content. Returns what the users have seen."""
     client.zadd(TOP, {str(number): len(top) - rank for rank, number in enumerate(top)})
-    buckets = keyspace.live_buckets(int(time.time() * 1000), window_days)
     seen: list[set[int]] = []
     for rows in _parts(len(users)):
         pipe = client.pipeline(transaction=False)
         for row in rows:
-            pipe.sunion([user_key("seen", users[row], bucket) for bucket in buckets])
-        found = [{int(member) for member in members if int(member) > 0} for members in pipe.execute()]
+            pipe.smembers(user_key("seen", users[row]))
+        found = [{parts_of(int(member))[0] for member in members} for members in pipe.execute()]
         for row, numbers in zip(rows, found, strict=True):
             pipe.sadd(f"{SCRATCH}seen:{row}", *numbers)
         pipe.execute()

@@ -152,8 +152,7 @@ class Bench:
     def _data(self) -> dict[str, Any]:
         filler = self._filler
         users = len(filler.ids)
-        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.seen_items / users, 1),
-                "members_per_user": round(filler.members / users, 1), "sets_per_user": round(filler.sets / users, 2),
+        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.members / users, 1),
                 "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
 
     def _say(self, what: str) -> None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.bench.item_year import DAY, ITEMS, SLOTS, Year
+from scripts.bench.item_year import DAY, SLOTS, Year
 from worker.keyspace import BUCKET_DAYS, PARTITIONS
+from worker.seen_set import member_of
 
 Ints = NDArray[np.int64]
 ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
 NAME = 22  # characters of an anonymous id behind its "a-"
 SPREAD = 0.5  # sigma of the log-normal number of impressions
 MOST = 6.0  # times the mean that one user sees at most
-ZERO = ITEMS + 1  # members are from -ITEMS to ITEMS; sorted and looked up as member + ZERO
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,12 @@ class People:
 
 @dataclass(frozen=True)
 class Seen:
-    """Seen sets of a block: set ``k`` is of user ``row[k]`` and ``bucket[k]``; its members are
-    ``members[start[k]:start[k + 1]]``, ascending, as member + ZERO. ``items`` counts items, clicks not included."""
+    """Seen sets of a block: that of user ``u`` has the members ``members[start[u]:start[u + 1]]``, ascending, and
+    ``bucket[u]`` is the newest in it."""
 
-    row: Ints
     bucket: Ints
     start: Ints
     members: Ints
-    items: int
 
 
 def people(count: int, day: int, per_user: float, rng: np.random.Generator) -> People:
@@ -107,17 +105,8 @@ def seen(users: People, year: Year, tables: NDArray[np.uint32], rng: np.random.G
     row, number, back = drawn >> 40, drawn >> 8 & 0xFFFFFFFF, 255 - (drawn & 0xFF)
     bucket = (year.day - back) // BUCKET_DAYS
     clicked = rng.random(len(row)) < year.click_rate[number - 1]
-    return _sets(row, bucket, number, clicked)
-
-
-def _sets(row: Ints, bucket: Ints, number: Ints, clicked: NDArray[np.bool_]) -> Seen:
-    row, bucket = np.r_[row, row[clicked]], np.r_[bucket, bucket[clicked]]
-    members = np.r_[number + ZERO, ZERO - number[clicked]]
-    ordered = np.sort((row << 16 | bucket) << 32 | members)
-    owner = ordered >> 32
-    start = np.flatnonzero(np.r_[True, np.diff(owner) != 0])
-    owner = owner[start]
-    return Seen(owner >> 16, owner & 0xFFFF, np.r_[start, len(ordered)], ordered & 0xFFFFFFFF, len(number))
+    start = np.searchsorted(row, np.arange(len(users.ids) + 1))
+    return Seen(np.maximum.reduceat(bucket, start[:-1]), start, member_of(number, bucket, clicked.astype(np.int64)))
 
 
 def draws_for(seen_per_user: float, year: Year, tables: NDArray[np.uint32], seed: int) -> float:
@@ -126,5 +115,5 @@ def draws_for(seen_per_user: float, year: Year, tables: NDArray[np.uint32], seed
     for _ in range(4):
         rng = np.random.default_rng(seed)
         sample = people(2000, year.day, draws, rng)
-        draws *= seen_per_user * len(sample.ids) / seen(sample, year, tables, rng).items
+        draws *= seen_per_user * len(sample.ids) / len(seen(sample, year, tables, rng).members)
     return draws

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import signal
+import struct
 import subprocess
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_run_that_was_stopped_does_not_spoil_the_statistics_of_later_events(ni
     night.rerun()
     day = sorted(night.keys("stats:*"))[0].rsplit(":", 1)[1]
     count = keyspace.partition_key("count", 5, day)
-    night.stack.redis.hset(count, mapping={"7i": 3, "7c": 1})
+    night.stack.redis.append(count, struct.pack("<4I", *[7 | 1 << 25] * 3, 7 | 2 << 25))
     night.rerun()
     assert not night.stack.redis.exists(count)
     before = everything(night.stack)

@@ -76,7 +76,7 @@ class Composer:
                  offsets: NDArray[np.int64], reuse: Composed | None = None) -> Composed:
         """Lists for ``users``, last seen at ``last_seen_ms`` (users,).
 
-        ``members`` (n,), of any signed integer type, are members of seen sets as stored, those of user ``u`` from
+        ``members`` (n,), of any signed integer type, are the items that were seen, 0 for none, those of user ``u`` from
         ``offsets[u]`` to ``offsets[u + 1]``; ``offsets`` (users + 1,) int64. Raises ValueError where these don't fit.
         ``reuse``: lists for no fewer users that are not needed any more; their memory is written over, which saves a
         fifth of the time, that of getting it from the system.

@@ -51,8 +51,8 @@ def mix_lists(members: NDArray[np.signedinteger[Any]], offsets: NDArray[np.int64
               mixed: NDArray[np.uint16], lengths: NDArray[np.int32], musts: NDArray[np.int32]) -> None:
     """Fill ``mixed`` (users, width), ``lengths`` and ``musts`` (users,), the unseen best evergreen items.
 
-    User ``u`` has seen ``members[offsets[u]:offsets[u + 1]]``, as stored. An entry is a pool position, with FLAG set
-    where it is one of ``musts``; what stands beyond the length is undefined.
+    User ``u`` has seen the items ``members[offsets[u]:offsets[u + 1]]``; 0 is none. An entry is a pool position, with
+    FLAG set where it is one of ``musts``; what stands beyond the length is undefined.
     """
     width = mixed.shape[1]
     marks, stamp = np.zeros(pool.size + 1, np.uint8), 0
@@ -86,7 +86,7 @@ def mix_lists(members: NDArray[np.signedinteger[Any]], offsets: NDArray[np.int64
 @jit
 def _mark_seen(members: NDArray[np.signedinteger[Any]], start: int, end: int, table: NDArray[np.uint16],
                marks: NDArray[np.uint8], stamp: int) -> None:
-    """Members that are no item numbers and items outside the pool mark the place behind the pool."""
+    """What is no item number and items outside the pool mark the place behind the pool."""
     size = len(table)
     for i in range(start, end):
         member = members[i]

@@ -1,4 +1,4 @@
-"""Dumped seen sets taken apart in one loop: the compiled twin of `worker.store.intsets.members_of`."""
+"""Dumped seen sets taken apart in one loop: the compiled twin of `intsets.members_of` and `seen_set.live_items`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.nightly.compiled_jit import jit
+from worker.seen_set import live_items
 from worker.store import intsets
 from worker.store.intsets import Fallback, Members
 
@@ -15,23 +16,27 @@ from worker.store.intsets import Fallback, Members
 _ROOM = bytes(16)
 
 
-def members_of(dumps: Sequence[bytes | None], fallback: Fallback) -> tuple[Members, NDArray[np.int64]]:
-    """The same members and counts, by the numpy path where one is no intset or has members beyond int32."""
+def items_of(live: int, dumps: Sequence[bytes | None], fallback: Fallback) -> tuple[Members, NDArray[np.int64]]:
+    """The same items (n,) int32 and counts, by the numpy path where a set is no intset of four bytes a member."""
     found = [dump or b"" for dump in dumps]
     joined = b"".join([*found, _ROOM])
     sizes = np.fromiter(map(len, found), np.int64, len(found))
-    members = np.empty(len(joined) // 2, np.int32)
+    items = np.empty(len(joined) // 4, np.int32)
     counts = np.zeros(len(found), np.int64)
-    words = [np.frombuffer(joined, "<i4", offset=at, count=(len(joined) - at) // 4) for at in range(4)]
-    size = take(np.frombuffer(joined, np.uint8), words[0], words[1], words[2], words[3], sizes, members, counts)
-    return (members[:size], counts) if size >= 0 else intsets.members_of(dumps, fallback)
+    words = [np.frombuffer(joined, "<u4", offset=at, count=(len(joined) - at) // 4) for at in range(4)]
+    size = take(np.frombuffer(joined, np.uint8), words[0], words[1], words[2], words[3], sizes, np.uint32(live), items,
+                counts)
+    if size >= 0:
+        return items[:size], counts
+    members, counts = intsets.members_of(dumps, fallback)
+    return live_items(members, live).view(np.int32), counts
 
 
 @jit
-def take(raw: NDArray[np.uint8], words0: NDArray[np.int32], words1: NDArray[np.int32], words2: NDArray[np.int32],
-         words3: NDArray[np.int32], sizes: NDArray[np.int64], members: NDArray[np.int32],
+def take(raw: NDArray[np.uint8], words0: NDArray[np.uint32], words1: NDArray[np.uint32], words2: NDArray[np.uint32],
+         words3: NDArray[np.uint32], sizes: NDArray[np.int64], live: np.uint32, items: NDArray[np.int32],
          counts: NDArray[np.int64]) -> int:
-    """Fill ``members`` and ``counts`` (dumps,) and return how many there are; -1 for a dump that is left to others.
+    """Fill ``items`` and ``counts`` (dumps,) and return how many there are; -1 for a dump that is left to others.
 
     ``raw`` are the dumps of ``sizes`` (dumps,), one after the other; ``words0`` to ``words3`` the same bytes as
     integers from the byte of their number on.
@@ -45,30 +50,30 @@ def take(raw: NDArray[np.uint8], words0: NDArray[np.int32], words1: NDArray[np.i
         at = begin + (2 if form == 0 else 3 if form == 1 else 6)
         width, count = _word(raw, at), _word(raw, at + 4)
         at += 8
-        whole = raw[begin] == 11 and form < 3 and at + width * count + 10 == begin + size
-        if not whole or (width != 4 and width != 2):
+        if raw[begin] != 11 or form == 3 or width != 4 or at + 4 * count + 10 != begin + size:
             return -1
         begin += size
         counts[index] = count
-        if width == 2:
-            for i in range(count):
-                members[filled + i] = np.int16(np.uint16(raw[at + 2 * i]) | np.uint16(raw[at + 2 * i + 1]) << 8)
+        first, shift = at >> 2, at & 3
+        if shift == 0:
+            _decode(words0, first, count, live, items, filled)
+        elif shift == 1:
+            _decode(words1, first, count, live, items, filled)
+        elif shift == 2:
+            _decode(words2, first, count, live, items, filled)
         else:
-            first, shift = at >> 2, at & 3
-            if shift == 0:
-                for i in range(count):
-                    members[filled + i] = words0[first + i]
-            elif shift == 1:
-                for i in range(count):
-                    members[filled + i] = words1[first + i]
-            elif shift == 2:
-                for i in range(count):
-                    members[filled + i] = words2[first + i]
-            else:
-                for i in range(count):
-                    members[filled + i] = words3[first + i]
+            _decode(words3, first, count, live, items, filled)
         filled += count
     return filled
+
+
+@jit
+def _decode(words: NDArray[np.uint32], first: int, count: int, live: np.uint32, items: NDArray[np.int32],
+            filled: int) -> None:
+    """As `seen_set.live_items`."""
+    for i in range(count):
+        word = words[first + i] ^ np.uint32(0x80000000)
+        items[filled + i] = (word >> np.uint32(7)) * ((live >> ((word >> np.uint32(2)) & np.uint32(31))) & np.uint32(1))
 
 
 @jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,8 @@ from worker.nightly.compiled import Composer, available
 from worker.nightly.compose import Complete, compose
 from worker.nightly.plan import Plan
 from worker.nightly.subtract import position_table, unseen
-from worker.store.intsets import Unpack, members_of
+from worker.seen_set import live_items
+from worker.store.intsets import Fallback, Unpack, members_of
 
 Members = NDArray[np.signedinteger[Any]]
 Offsets = NDArray[np.int64]
@@ -36,7 +38,8 @@ class Made(Protocol):
 
 
 class Makes(Protocol):
-    """What both composers do. ``members`` of user ``u`` are those from ``offsets[u]`` to ``offsets[u + 1]``.
+    """What both composers do. ``members`` are item numbers, or 0 for none; those of user ``u`` stand from
+    ``offsets[u]`` to ``offsets[u + 1]``.
 
     ``reuse`` is what an earlier call made and nobody needs any more: its memory may be written over.
     """
@@ -73,9 +76,16 @@ class NumpyComposer:
         return unseen(members.astype(np.int64), rows, users, self._table, len(self._plan.pool))
 
 
-def unpacker(settings: Settings) -> Unpack:
-    """What takes dumped seen sets apart."""
-    return compiled_seen.members_of if settings.compiled and available() else members_of
+def unpacker(settings: Settings, live: int) -> Unpack:
+    """What takes dumped seen sets apart into item numbers, 0 where a member's bucket is not in the mask ``live``."""
+    if settings.compiled and available():
+        return partial(compiled_seen.items_of, live)
+    return partial(_items_of, live)
+
+
+def _items_of(live: int, dumps: Sequence[bytes | None], fallback: Fallback) -> tuple[Members, Offsets]:
+    members, counts = members_of(dumps, fallback)
+    return live_items(members, live).view(np.int32), counts
 
 
 def composer(plan: Plan, settings: Settings) -> Makes:

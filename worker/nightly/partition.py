@@ -43,14 +43,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``buckets``: newest first.
+    """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``live``: a live_mask.
 
     ``force``: repeats in lists are counted, and published all the same.
     """
 
     plan: Plan
     turn: Turn | None
-    buckets: list[int]
+    live: int
     force: bool = False
 
 
@@ -59,7 +59,7 @@ class Partitions:
 
     def __init__(self, store: Store, task: Task) -> None:
         self._store, self._task, self._plan, self._turn = store, task, task.plan, task.turn
-        self._composer, self._unpack = composer(task.plan, store.settings), unpacker(store.settings)
+        self._composer, self._unpack = composer(task.plan, store.settings), unpacker(store.settings, task.live)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
         self._wire = Wire(store.run)
         self._room: Made | None = None  # memory of the largest batch, written over by the next ones
@@ -121,8 +121,8 @@ class Partitions:
             yield Batch(users, np.concatenate(times), rows)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
-        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, batch.last_seen_ms,
-                                               self._task.buckets, self._unpack), "reading seen sets")
+        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, self._unpack),
+                        "reading seen sets")
 
     def _made(self, batch: Batch, work: Tally) -> Made:
         """Checked lists. Raises GateError when one holds a repeat, unless forced: none of the batch is written then."""

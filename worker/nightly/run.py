@@ -28,6 +28,7 @@ from worker.nightly.plan import Catalogue, Plan
 from worker.nightly.pool import Progress, run_partitions
 from worker.nightly.publish import begin, refused, switch
 from worker.nightly.report import Tally, report, total
+from worker.seen_set import live_mask
 from worker.store import generations, items, lease, stats
 from worker.store.connect import Store
 from worker.store.generations import RestartedError, Turn
@@ -127,7 +128,8 @@ def _run(store: Store, options: Options, turn: Turn | None, progress: Progress) 
 def _task(store: Store, current: Plan, turn: Turn | None, force: bool = False) -> Task:
     """What all processes of the run work by. Seen sets are read as they are now, whatever date is run."""
     now_ms = max(int(time.time() * 1000), current.moment * 1000)
-    return Task(current, turn, keyspace.live_buckets(now_ms, store.settings.window_days), force)
+    live = live_mask(keyspace.live_buckets(now_ms, store.settings.window_days))
+    return Task(current, turn, live, force)
 
 
 def _check_date(options: Options, state: dict[str, str]) -> None:

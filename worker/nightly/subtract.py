@@ -19,8 +19,8 @@ def unseen(members: NDArray[np.int64], rows: NDArray[np.int64], users: int, tabl
            pool_size: int) -> NDArray[np.bool_]:
     """Which pool positions each user has not seen, shape (users, pool_size).
 
-    ``members`` (n,) are members of seen sets as stored; ``rows`` (n,) says whose. Members that are not item numbers
-    (clicks are negative, marks lie beyond all items) and items outside the pool change nothing.
+    ``members`` (n,) are item numbers; ``rows`` (n,) says whose. Numbers of no item, 0 above all, and items outside
+    the pool change nothing.
     """
     left = np.ones((users, pool_size), np.bool_)
     known = (members > 0) & (members < len(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,21 +11,26 @@ from typing import Any
 
 from worker.config import Settings
 from worker.credentials import erasure_keys
-from worker.events import LETTERS, Event
+from worker.events import Event
 from worker.keyspace import (
     DAY_MS,
     DAY_SECONDS,
+    ITEM_BITS,
     bucket_expiry,
     bucket_of,
     day_expiry,
     live_buckets,
     partition_key,
     partition_of,
+    user_key,
 )
+from worker.seen_set import CODES, live_mask
 from worker.store.connect import Store, StoreError, explained
 
 MAX_EVENTS = 100  # of one user in one call, as many as a beacon
 CALLS = 500  # in one pipeline
+KINDS = {"impression": 1, "click": 2, "dwell": 3, "reaction": 4, "conversion": 5, "hide": 6, "search": 7}
+PLAIN = ("impression", "click")  # events without a value
 
 Part = tuple[str, list[Event]]  # a user, and what goes into one call
 
@@ -88,24 +94,13 @@ def _by_user(events: Iterable[Event]) -> dict[str, list[Event]]:
 
 
 class _Frame:
-    """What all calls of one record() share: the clock, the live buckets, and how the keys of a partition begin."""
+    """What all calls of one record() share: the clock, and which buckets are live."""
 
     def __init__(self, settings: Settings, now_ms: int, erasure_key: str) -> None:
         self.erasure_key = erasure_key
         self.window_days = settings.window_days
         self.cap_ms = settings.dwell_cap_s * 1000
-        self.buckets = live_buckets(now_ms, settings.window_days)
-        self._heads: dict[int, tuple[list[str], list[str]]] = {}
-
-    def heads(self, partition: int) -> tuple[list[str], list[str]]:
-        """The keys of a partition, and those of a user in it as far as the user, in the order of the function."""
-        if partition not in self._heads:
-            parts = [partition_key("searches", partition, "")]
-            parts += [partition_key("seen", partition, bucket, "") for bucket in self.buckets]
-            parts += [partition_key("acts", partition, bucket, "") for bucket in self.buckets]
-            shared = [partition_key(name, partition) for name in ("users", "erased")]
-            self._heads[partition] = shared, parts
-        return self._heads[partition]
+        self.mask = live_mask(live_buckets(now_ms, settings.window_days))
 
 
 def _parts(groups: dict[str, list[Event]]) -> Iterator[Part]:
@@ -117,22 +112,28 @@ def _parts(groups: dict[str, list[Event]]) -> Iterator[Part]:
 def _call(user: str, events: list[Event], numbers: Mapping[str, int], frame: _Frame) -> list[Any]:
     """Number of keys, keys and arguments."""
     days = sorted({event.ts // DAY_MS for event in events})
-    day_index = {day: index for index, day in enumerate(days, 1)}
-    times, buckets = [event.ts for event in events], frame.buckets
-    partition = partition_of(user)
-    shared, heads = frame.heads(partition)
-    call: list[Any] = [len(shared) + len(heads) + len(days), *shared]
-    call += [head + user for head in heads]
-    call += [partition_key("count", partition, day) for day in days]
-    call += [user, len(buckets), _search_expiry(user, max(times), frame.window_days)]
-    call += [bucket_expiry(bucket, frame.window_days, user) for bucket in buckets]
-    call += [day_expiry(day) for day in days]
-    for event in events:
-        number: int | str = numbers[event.item] if event.item else event.query
-        bucket = buckets[0] - bucket_of(event.ts) + 1
-        value = _value(event, frame.cap_ms)
-        call += [LETTERS[event.event], number, bucket, day_index[event.ts // DAY_MS], value]
-    return [*call, frame.erasure_key, min(times), max(times)]
+    acted = sorted({bucket_of(event.ts) for event in events if event.event not in PLAIN and event.event != "search"})
+    times, partition = [event.ts for event in events], partition_of(user)
+    keys = [partition_key("users", partition), partition_key("erased", partition), user_key("seen", user)]
+    keys += [partition_key("count", partition, day) for day in days]
+    keys += [user_key("acts", user, bucket) for bucket in acted]
+    expiries = [day_expiry(day) for day in days] + [bucket_expiry(bucket, frame.window_days, user) for bucket in acted]
+    if any(event.event == "search" for event in events):
+        keys.append(user_key("searches", user))
+        expiries.append(_search_expiry(user, max(times), frame.window_days))
+    fixed = [user, len(days), frame.mask, bucket_expiry(bucket_of(max(times)), frame.window_days, user),
+             frame.erasure_key, min(times), max(times)]
+    packed = b"".join(_packed(event, numbers, days, acted) for event in events)
+    values = [_value(event, frame.cap_ms) for event in events if event.event not in PLAIN]
+    return [len(keys), *keys, *fixed, packed, *expiries, *values]
+
+
+def _packed(event: Event, numbers: Mapping[str, int], days: list[int], acted: list[int]) -> bytes:
+    number = numbers[event.item] if event.item else 0
+    bucket = bucket_of(event.ts)
+    acts = acted.index(bucket) + 1 if bucket in acted else 0
+    place = bucket % CODES | days.index(event.ts // DAY_MS) + 1 << 8 | acts << 16
+    return struct.pack("<II", number | KINDS[event.event] << ITEM_BITS, place)
 
 
 def _search_expiry(user: str, newest_ms: int, window_days: int) -> int:
@@ -142,10 +143,8 @@ def _search_expiry(user: str, newest_ms: int, window_days: int) -> int:
 
 def _value(event: Event, cap_ms: int) -> int | str:
     match event.event:
-        case "impression" | "click":
-            return ""
         case "search":
-            return event.ts
+            return f"{event.ts} {event.query}"
         case "dwell":
             return f"{event.ms}:{event.hash}:{cap_ms}"
         case _:

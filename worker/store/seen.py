@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,6 @@ from worker.store.wire import Wire, pack, retrying
 Visitors = tuple[list[str], NDArray[np.int64]]
 
 SCANNED = 1000  # entries that Redis looks at for a page: a fraction of a millisecond
-BUCKET_MS = keyspace.BUCKET_DAYS * keyspace.DAY_MS
 # Users asked for at once: their replies still lie in the processor's cache when they are taken apart, and Redis is
 # never held up by more than a few hundred kilobytes of them.
 WINDOW = 512
@@ -100,84 +98,55 @@ def forget_inactive(store: Store, before_ms: int) -> None:
     pipe.execute()
 
 
-def read_seen(store: Store, users: Sequence[str],
-              buckets: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Members of the users' seen sets: ``(members, rows)``, both (n,) int64; ``rows`` says whose they are.
-
-    For some users at a time, over the store's ordinary connection; ``read_many`` is the nightly run's.
-    """
-    keys = [keyspace.user_key("seen", user, bucket) for user in users for bucket in buckets]
-    pipe = store.redis.pipeline(transaction=False)
-    for key in keys:
-        pipe.dump(key)
-    members, counts = members_of(pipe.execute(), lambda index: store.redis.smembers(keys[index]))
-    rows = np.repeat(np.arange(len(keys)) // max(len(buckets), 1), counts)
-    return members.astype(np.int64), rows
+def read_seen(store: Store, user: str) -> Members:
+    """Members of one user's seen set, (n,), over the store's ordinary connection."""
+    key = keyspace.user_key("seen", user)
+    members, _ = members_of([store.redis.dump(key)], lambda _: store.redis.smembers(key))
+    return members
 
 
-def read_many(wire: Wire, users: Sequence[str], rows: Sequence[tuple[int, slice]], last_seen_ms: NDArray[np.int64],
-              buckets: Sequence[int], unpack: Unpack = members_of) -> tuple[Members, NDArray[np.int64]]:
+def read_many(wire: Wire, users: Sequence[str], rows: Sequence[tuple[int, slice]],
+              unpack: Unpack = members_of) -> tuple[Members, NDArray[np.int64]]:
     """Members of the users' seen sets: ``(members, offsets)``, those of user ``u`` at ``offsets[u]:offsets[u + 1]``.
 
-    ``rows`` gives the partition of each slice of ``users``, in order and without gaps; ``last_seen_ms`` (users,) is
-    their score in ``users``; ``buckets`` are the live ones, newest first, without gaps. A bucket newer than a user's
-    last visit is not asked for: the score is the newest event's time, written with it, so there was no such set when
-    the score was read. ``unpack`` is members_of or a twin of it. ``members`` (n,) is int32, or int64 if one is too
-    large for that; ``offsets`` (users + 1,) int64.
+    ``rows`` gives the partition of each slice of ``users``, in order and without gaps. ``members`` (n,) are what
+    ``unpack`` makes of the dumps, see worker.nightly.composer; ``offsets`` (users + 1,) int64.
 
     Raises StoreDown or StoreError, see Wire.exchange; reading again is harmless.
     """
-    newer = np.clip(buckets[0] - last_seen_ms // BUCKET_MS, 0, len(buckets))
-    starts = np.concatenate([[0], np.cumsum(len(buckets) - newer)])
-    requests = [request for partition, part in rows
-                for request in _requests(users[part], newer[part].tolist(), partition, buckets)]
-    asked = _Asked(wire, users, buckets, newer, starts, requests)
-    parts = [asked.read(first, min(first + WINDOW, len(users)), unpack) for first in range(0, len(users), WINDOW)]
+    requests = [request for partition, part in rows for request in _requests(users[part], partition)]
+    parts = [_read(wire, users[first : first + WINDOW], requests[first : first + WINDOW], unpack)
+             for first in range(0, len(users), WINDOW)]
     members: Members = np.concatenate([np.empty(0, np.int32), *(members for members, _ in parts)])
-    ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *(counts for _, counts in parts)]))
-    return members, ends[starts]
+    offsets = np.zeros(len(users) + 1, np.int64)
+    np.cumsum(np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in parts)]), out=offsets[1:])
+    return members, offsets
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Which sets are read: of each user those in ``buckets`` but the first ``newer``; from ``starts`` on in all."""
-
-    wire: Wire
-    users: Sequence[str]
-    buckets: Sequence[int]
-    newer: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    requests: Sequence[bytes]
-
-    def read(self, first: int, last: int, unpack: Unpack) -> tuple[Members, NDArray[np.int64]]:
-        """Members, and how many each set has, of users ``first`` to ``last``."""
-        begin = int(self.starts[first])
-        dumps = self.wire.exchange(b"".join(self.requests[first:last]), int(self.starts[last]) - begin)
-        return unpack(dumps, lambda index: self._members(begin + index))
-
-    def _members(self, index: int) -> list[bytes]:
-        user = int(np.searchsorted(self.starts, index, side="right")) - 1
-        bucket = self.buckets[int(self.newer[user] + index - self.starts[user])]
-        key = keyspace.user_key("seen", self.users[user], bucket)
-        found: list[bytes] = self.wire.exchange(pack("SMEMBERS", key), 1)[0]
+def _read(wire: Wire, users: Sequence[str], requests: Sequence[bytes],
+          unpack: Unpack) -> tuple[Members, NDArray[np.int64]]:
+    def members(index: int) -> list[bytes]:
+        key = keyspace.user_key("seen", users[index])
+        found: list[bytes] = wire.exchange(pack("SMEMBERS", key), 1)[0]
         return found
 
-
-def _requests(users: Sequence[str], newer: Sequence[int], partition: int, buckets: Sequence[int]) -> list[bytes]:
-    """Packed commands for each user: dumps of the sets in ``buckets`` but the first ``newer``."""
-    templates = [_Template(partition, buckets[skipped:]) for skipped in range(len(buckets) + 1)]
-    return [user.join(templates[skipped][len(user)])
-            for user, skipped in zip(map(str.encode, users), newer, strict=True)]
+    return unpack(wire.exchange(b"".join(requests), len(requests)), members)
 
 
-class _Template(dict[int, list[bytes]]):
-    """By length of the user's id: what stands before, between and behind the id in its commands."""
+def _requests(users: Sequence[str], partition: int) -> list[bytes]:
+    """A packed DUMP for each user's seen set."""
+    head = keyspace.partition_key("seen", partition, "").encode()
+    starts = _Starts(head)
+    return [starts[len(user)] + user + b"\r\n" for user in map(str.encode, users)]
 
-    def __init__(self, partition: int, buckets: Sequence[int]) -> None:
+
+class _Starts(dict[int, bytes]):
+    """By length of the user's id: what stands before it in the command."""
+
+    def __init__(self, head: bytes) -> None:
         super().__init__()
-        self._prefixes = [keyspace.partition_key("seen", partition, bucket, "").encode() for bucket in buckets]
+        self._head = head
 
-    def __missing__(self, size: int) -> list[bytes]:
-        heads = [b"*2\r\n$4\r\nDUMP\r\n$%d\r\n%s" % (len(prefix) + size, prefix) for prefix in self._prefixes]
-        self[size] = [*heads[:1], *(b"\r\n" + head for head in heads[1:]), b"\r\n"] if heads else []
+    def __missing__(self, size: int) -> bytes:
+        self[size] = b"*2\r\n$4\r\nDUMP\r\n$%d\r\n%s" % (len(self._head) + size, self._head)
         return self[size]

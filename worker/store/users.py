@@ -6,9 +6,10 @@ import struct
 import time
 from typing import Any
 
-from worker.keyspace import BUCKET_DAYS, MARKER, live_buckets, partition_key, partition_of, user_key
+from worker.keyspace import BUCKET_DAYS, live_buckets, partition_key, partition_of, user_key
 from worker.packing import UserList, unpack_list, unpack_pool
 from worker.person import Act, Bucket, Known, moment_text
+from worker.seen_set import CLICKED, CODES, UNCOUNTED, live_items, live_mask, parts_of
 from worker.store import erasures
 from worker.store.connect import Store, explained
 from worker.store.erasures import Erasure
@@ -24,8 +25,8 @@ def seen(store: Store, user: str, now_ms: int | None = None) -> set[int]:
     """Numbers of the items that the user has seen within the window."""
     buckets = live_buckets(_now_ms(now_ms), store.settings.window_days)
     with explained("Redis"):
-        members, _ = read_seen(store, [user], buckets)
-    return set(members[(members > 0) & (members < MARKER)].tolist())
+        members = read_seen(store, user)
+    return set(live_items(members, live_mask(buckets)).tolist()) - {0}
 
 
 def exists(store: Store, user: str) -> bool:
@@ -35,19 +36,19 @@ def exists(store: Store, user: str) -> bool:
 
 @explained("Redis")
 def load(store: Store, user: str, now_ms: int | None = None) -> Known:
-    """All that is known of the user, of every bucket that may still be there."""
+    """All that is known of the user, also of buckets that no longer count and may still be there."""
     numbers = live_buckets(_now_ms(now_ms), WIDEST_DAYS)
     pipe = store.redis.pipeline(transaction=True)
     pipe.zscore(partition_key("users", partition_of(user)), user)
     pipe.lrange(user_key("searches", user), 0, -1)
     pipe.get(user_key("list", user))
+    pipe.smembers(user_key("seen", user))
     for number in numbers:
-        pipe.smembers(user_key("seen", user, number))
         pipe.hgetall(user_key("acts", user, number))
-    last_seen, searches, published, *rest = pipe.execute()
-    buckets = [_bucket(number, *rest[2 * at : 2 * at + 2]) for at, number in enumerate(numbers)]
+    last_seen, searches, published, members, *acts = pipe.execute()
+    buckets = _buckets(members, dict(zip(numbers, acts, strict=True)))
     return Known(
-        user, None if last_seen is None else int(last_seen), [each for each in buckets if each.seen or each.acts],
+        user, None if last_seen is None else int(last_seen), buckets,
         [_search(entry) for entry in searches], unpack_list(published) if published else None,
     )
 
@@ -95,32 +96,40 @@ def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     may still write one for the user, which holds what it would for a stranger's eyes: item positions. It expires.
     """
     numbers = live_buckets(_now_ms(None), WIDEST_DAYS)
-    seen_keys = [user_key("seen", user, number) for number in numbers]
     acts_keys = [user_key("acts", user, number) for number in numbers]
-    searches_key, list_key = user_key("searches", user), user_key("list", user)
+    seen_key, searches_key, list_key = (user_key(name, user) for name in ("seen", "searches", "list"))
     pipe = store.redis.pipeline(transaction=True)
-    for seen_key, acts_key in zip(seen_keys, acts_keys, strict=True):
-        pipe.smembers(seen_key)
+    for acts_key in acts_keys:
         pipe.hlen(acts_key)
+    pipe.smembers(seen_key)
     pipe.llen(searches_key)
     pipe.exists(list_key)
     pipe.zrem(partition_key("users", partition_of(user)), user)
-    pipe.unlink(*seen_keys, *acts_keys, searches_key, list_key)
+    pipe.unlink(seen_key, *acts_keys, searches_key, list_key)
     erasures.mark(pipe, [erasure], _now_ms(None))
     replies = pipe.execute()
-    rest, (searches, lists, visits, keys) = replies[: 2 * len(numbers)], replies[2 * len(numbers) :][:4]
-    items = {int(member) for members in rest[0::2] for member in members if 0 < int(member) < MARKER}
-    return {"seen": len(items), "acts": sum(rest[1::2]), "searches": searches, "lists": lists,
-            "visits": visits, "keys": keys}
+    acts, (members, searches, lists, visits, keys) = replies[: len(numbers)], replies[len(numbers) :][:5]
+    return {"seen": len({parts_of(int(member))[0] for member in members}), "acts": sum(acts), "searches": searches,
+            "lists": lists, "visits": visits, "keys": keys}
 
 
-def _bucket(number: int, members: set[bytes], acts: dict[bytes, bytes]) -> Bucket:
-    values = [int(member) for member in members]
+def _buckets(members: set[bytes], acts: dict[int, dict[bytes, bytes]]) -> list[Bucket]:
+    """Non-empty buckets, newest first; ``acts`` by number of each bucket that there may be, newest first."""
+    flags: dict[int, dict[int, int]] = {number: {} for number in acts}
+    newest = max(flags)
+    for member in members:
+        item, code, flag = parts_of(int(member))
+        flags.setdefault(newest - (newest - code) % CODES, {})[item] = flag
+    buckets = [_bucket(number, flags[number], acts.get(number, {})) for number in sorted(flags, reverse=True)]
+    return [each for each in buckets if each.seen or each.acts]
+
+
+def _bucket(number: int, flags: dict[int, int], acts: dict[bytes, bytes]) -> Bucket:
     return Bucket(
         number,
-        frozenset(value for value in values if 0 < value < MARKER),
-        frozenset(-value for value in values if value < 0),
-        frozenset(value - MARKER for value in values if value > MARKER),
+        frozenset(flags),
+        frozenset(item for item, flag in flags.items() if flag & CLICKED),
+        frozenset(item for item, flag in flags.items() if flag & UNCOUNTED),
         {int(item): Act(struct.unpack_from("<I", raw)[0], len(raw) // 4 - 1) for item, raw in sorted(acts.items())},
     )
 

@@ -42,7 +42,7 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 
 test: ## all tests, on stacks of their own
 	@scripts/install.sh run test
-	@$(PYTHON_IN_VENV) -m pytest
+	@$(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-faults: ## the night's fault tests at full length: every step, 100 random kills, all of Redis's faults
 	@scripts/install.sh run test

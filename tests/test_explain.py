@@ -34,7 +34,7 @@ CATALOGUE = {
 }  # fmt: skip
 NUMBER = {name: number for number, name in enumerate(CATALOGUE, 1)}
 KNOWN_ITEMS = NUMBER["seen"]  # what came later is beyond the run's max_item
-BUCKET = MOMENT // DAY // 20
+BUCKET = MOMENT // DAY // 10
 
 
 def meta():
@@ -116,12 +116,12 @@ def test_one_item_is_explained(name, verdict, why):
 
 
 def test_a_seen_item_says_when_how_and_until_when():
-    """Bucket 1039 is the days 20780 to 20799: 2026-11-23 to 2026-12-12; 60 days later is 2027-02-11."""
+    """Bucket 1039 is the days 20780 to 20799: 2026-11-23 to 2026-12-02; 60 days later is 2027-02-01."""
     answer = explain("seen")
     assert answer["verdict"] == "seen"
-    assert answer["why"] == ("seen between 2026-11-23 and 2026-12-12 (an impression and a click); "
-                             "it stays away until 2027-02-11")
-    assert answer["seen"] == {"periods": [{"from": "2026-11-23", "to": "2026-12-12"}], "clicked": True,
+    assert answer["why"] == ("seen between 2026-11-23 and 2026-12-02 (an impression and a click); "
+                             "it stays away until 2027-02-01")
+    assert answer["seen"] == {"periods": [{"from": "2026-11-23", "to": "2026-12-02"}], "clicked": True,
                               "impression_counted": True}
     assert answer["pool"] == {"reason": "top", "rank": 4, "score": 1.2, "day": None}
 

@@ -37,7 +37,9 @@ def nightly(stack: PrivateStack, date: str, jobs: int, **settings: Any) -> dict[
         printed = (err or out).decode().splitlines()[-TAIL_LINES:]
         raise StackError("\n".join([f"worker nightly failed with exit code {process.returncode}:", *printed]))
     report = json.loads(out.splitlines()[-1])
-    return {**_figures(report, start, end), "memory": memory.rows(), "other_work_cores": others.cores}
+    cpu = {"worker": per_user(others.own_seconds, report), "redis": per_user(others.pid_seconds, report)}
+    return {**_figures(report, start, end), "cpu_us_per_user": cpu, "memory": memory.rows(),
+            "other_work_cores": others.cores}
 
 
 def _figures(report: dict[str, Any], start: float, end: float) -> dict[str, Any]:

@@ -12,20 +12,23 @@ from types import TracebackType
 class OtherWork:
     """Cores that were busy in the ``with`` block with neither this process, what it started, nor process ``pid``.
 
-    Counts time that the hypervisor gave to other machines (steal), too.
+    Counts time that the hypervisor gave to other machines (steal), too. Afterwards ``own_seconds`` and ``pid_seconds``
+    say how long this process and those that it started, and process ``pid``, have worked in the block.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.cores = 0.0
+        self.cores = self.own_seconds = self.pid_seconds = 0.0
 
     def __enter__(self) -> OtherWork:
-        self._start, self._before = time.monotonic(), _busy() - _own(self._pid)
+        self._start, self._busy = time.monotonic(), _busy()
+        self._own, self._other = _own(), _of(self._pid)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        spent = _busy() - _own(self._pid) - self._before
+        self.own_seconds, self.pid_seconds = _own() - self._own, _of(self._pid) - self._other
+        spent = _busy() - self._busy - self.own_seconds - self.pid_seconds
         self.cores = round(max(spent, 0.0) / (time.monotonic() - self._start), 2)
 
 
@@ -35,9 +38,13 @@ def _busy() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _own(pid: int) -> float:
-    """Seconds that this process, its ended children and ``pid`` with its ended children have worked."""
+def _own() -> float:
+    """Seconds that this process and its ended children have worked."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _of(pid: int) -> float:
+    """Seconds that ``pid`` with its ended children has worked."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = sum(int(field) for field in fields[11:15])
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + ticks / os.sysconf("SC_CLK_TCK")
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")

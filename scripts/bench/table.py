@@ -29,6 +29,8 @@ def _runs(result: dict[str, Any]) -> Iterator[str]:
         yield (f"{names[name]:28}{run['users_per_second']:>10,}{run['command_seconds']:>10.2f}"
                f"{run['us_per_user']:>10.2f}   {_stages(run)}")
     cores = [part["other_work_cores"] for part in (*result["runs"].values(), result["native"])]
+    yield "processor time of the second, us/user: " + ", ".join(
+        f"{name} {spent}" for name, spent in result["runs"]["again"]["cpu_us_per_user"].items())
     yield f"cores that other processes had meanwhile, in these two runs and below: {', '.join(map(str, cores))}"
 
 

@@ -26,7 +26,7 @@ LEDGER = "erasures.log"
 # The widest window an event may be late by, and the bucket it falls into.
 KEPT_DAYS = 90 + BUCKET_DAYS
 _LINE = re.compile(r"(\d{1,15}) (\d{1,5}) ([0-9a-f]{40})")
-_USER_KEY = re.compile(r"(?:(?:seen|acts):\{(\d+)\}:\d+|(?:searches|list):\{(\d+)\}):(.+)", re.DOTALL)
+_USER_KEY = re.compile(r"(?:acts:\{(\d+)\}:\d+|(?:seen|searches|list):\{(\d+)\}):(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)

@@ -10,7 +10,7 @@ import httpx
 
 from tests.stack_fixture import Stack
 from worker import keyspace
-from worker.seen_set import parts_of
+from worker.seen_set import parts_of, words_of
 from worker.store.stats import parse_counts
 
 LETTERS = {"i": "impressions", "c": "clicks", "d": "dwell_ms", "r": "reactions", "v": "conversions", "h": "hides"}
@@ -35,8 +35,8 @@ def users(stack: Stack) -> dict[str, int]:
 
 
 def seen(stack: Stack, user: str) -> set[int]:
-    """All members of a user's seen set."""
-    return {int(member) for member in stack.redis.smembers(keyspace.user_key("seen", user))}
+    """All words of a user's seen set."""
+    return set(words_of(stack.redis.get(keyspace.user_key("seen", user))).tolist())
 
 
 def seen_items(stack: Stack, user: str) -> dict[int, int]:

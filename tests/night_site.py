@@ -10,7 +10,7 @@ import pytest
 
 from worker import keyspace
 from worker.packing import unpack_list, unpack_pool
-from worker.seen_set import parts_of
+from worker.seen_set import parts_of, words_of
 
 TODAY = dt.datetime.now(dt.UTC).date()
 DAY_MS = 86_400_000
@@ -70,7 +70,7 @@ def lists(stack, users):
 
 def seen(stack, user):
     """Item numbers in a user's seen set."""
-    return {parts_of(int(member))[0] for member in stack.redis.smembers(keyspace.user_key("seen", user))}
+    return {parts_of(word)[0] for word in words_of(stack.redis.get(keyspace.user_key("seen", user))).tolist()}
 
 
 def everything(stack):

@@ -21,7 +21,7 @@ from tests.feed_site import Site, utc
 from tests.oracle_feed import feed_order
 from tests.stack_fixture import Stack
 from worker import keyspace, packing
-from worker.seen_set import member_of
+from worker.seen_set import packed, word_of
 
 POOL, DEFAULT, OLDER, LOOSE, FRESH, GONE = 60, 25, 20, 8, 14, 6
 CATEGORIES = "AAAAAAAAAABBBCCDEF"  # ten of eighteen are A: more than one in four, so that the gap must narrow
@@ -113,8 +113,8 @@ def see(catalogue: Catalogue, user: str, numbers: Sequence[int]) -> None:
     """Put numbers into the user's seen set as a beacon does."""
     if numbers:
         bucket = keyspace.bucket_of(int(time.time() * 1000))
-        members = [member_of(number, bucket) for number in numbers]
-        catalogue.site.stack.redis.sadd(keyspace.user_key("seen", user), *members)
+        words = packed(word_of(number, bucket) for number in numbers)
+        catalogue.site.stack.redis.append(keyspace.user_key("seen", user), words)
 
 
 def page_of(catalogue: Catalogue, user: str, n: int, cursor: str | None) -> tuple[list[int], dict[str, Any]]:

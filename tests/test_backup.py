@@ -230,7 +230,7 @@ def test_a_copy_that_differs_is_found_out(stack: Stack, tmp_path: Path) -> None:
     stack.redis.set(partition_key("fence", 1), "x")
     stack.redis.delete(partition_key("fence", 1))
     stack.import_items([stack.item("a1")])
-    stack.redis.sadd("seen:{3}:1020:u7", 1, 2)
+    stack.redis.sadd("probe:{3}:u7", 1, 2)
     stack.redis.hset("acts:{3}:1020:u7", mapping={"1": "x"})
     taken = snapshot.take(store)
     shutil.move(taken.file, tmp_path / "dump.rdb")

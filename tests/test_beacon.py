@@ -13,7 +13,7 @@ import pytest
 from tests.edge_state import counts, now_ms, number, seen, seen_items, totals, users, written
 from tests.stack_fixture import Stack
 from worker import keyspace
-from worker.seen_set import CLICKED, member_of
+from worker.seen_set import CLICKED, word_of
 
 DAY_MS = keyspace.DAY_MS
 
@@ -114,7 +114,7 @@ def test_an_event_lands_in_the_day_and_bucket_of_its_own_time(items: Stack) -> N
     for i, ts in enumerate(times, 1):
         count_key = keyspace.partition_key("count", keyspace.partition_of("u1"), ts // DAY_MS)
         assert totals(items, count_key) == {number(items, f"a{i}"): {"i": 1}}
-        assert member_of(number(items, f"a{i}"), keyspace.bucket_of(ts)) in seen(items, "u1")
+        assert word_of(number(items, f"a{i}"), keyspace.bucket_of(ts)) in seen(items, "u1")
     newest = keyspace.bucket_of(now)
     assert items.redis.expiretime(keyspace.user_key("seen", "u1")) == keyspace.bucket_expiry(newest, 60, "u1")
     assert users(items) == {"u1": now}

@@ -11,8 +11,9 @@ import pytest
 
 from tests import edge_state
 from tests.stack_fixture import WORKER
-from worker.keyspace import DAY_MS, partition_of, user_key
-from worker.seen_set import parts_of
+from worker.keyspace import DAY_MS, partition_of
+from worker.seen_set import words_of
+from worker.store.stats import parse_counts
 
 ITEMS = ["a1", "a2", "a3"]
 
@@ -46,7 +47,7 @@ def load(stack, records, *args, check=True):
 
 
 READ = {
-    "seen": lambda pipe, key: pipe.smembers(key),
+    "seen": lambda pipe, key: pipe.get(key),
     "acts": lambda pipe, key: pipe.hgetall(key),
     "count": lambda pipe, key: pipe.get(key),
     "searches": lambda pipe, key: pipe.lrange(key, 0, -1),
@@ -60,11 +61,15 @@ def everything(stack):
     pipe = stack.redis.pipeline(transaction=False)
     for key in keys:
         READ[key.split(b":")[0].decode()](pipe, key)
-    return dict(zip(keys, pipe.execute(), strict=True))
+    values = dict(zip(keys, pipe.execute(), strict=True))
+    in_any_order = {"seen": lambda raw: set(words_of(raw).tolist()), "count": lambda raw: parse_counts(raw).tolist()}
+    for key, raw in values.items():
+        values[key] = in_any_order.get(key.split(b":")[0].decode(), lambda raw: raw)(raw)
+    return values
 
 
 def seen(stack, user):
-    return {parts_of(int(member))[0] for member in stack.redis.smembers(user_key("seen", user))}
+    return set(edge_state.seen_items(stack, user))
 
 
 def totals(stack):

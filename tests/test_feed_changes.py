@@ -6,7 +6,7 @@ import time
 
 from tests.feed_site import DAY, Site, shown, site, utc
 from worker import keyspace
-from worker.seen_set import CLICKED, UNCOUNTED, member_of
+from worker.seen_set import CLICKED, UNCOUNTED, packed, word_of
 
 __all__ = ["site"]  # a fixture
 
@@ -93,15 +93,14 @@ def test_a_broken_list_is_reported_and_counts_as_none(site: Site) -> None:
 
 
 def test_seen_sets_of_any_size_subtract_exactly(site: Site) -> None:
-    """Beyond set-max-intset-entries Redis keeps another structure; and old buckets count like new ones."""
+    """Old buckets of the window count like new ones, others do not."""
     site.add("a", "b", "c", "d")
     first, second, third, _ = site.numbers("abcd")
     bucket = keyspace.bucket_of(int(time.time() * 1000))
     redis = site.stack.redis
     key = keyspace.user_key("seen", "u1")
-    redis.sadd(key, member_of(third, bucket - 5, CLICKED | UNCOUNTED), member_of(2**25 - 1, bucket))
-    redis.sadd(key, member_of(second, bucket - 7), member_of(second, bucket + 24), member_of(second, bucket + 2))
+    redis.append(key, packed([word_of(third, bucket - 5, CLICKED | UNCOUNTED), word_of(2**25 - 1, bucket)]))
+    redis.append(key, packed(word_of(second, bucket + at) for at in (-7, 24, 2)))
     for more in ([], range(1000, 42_000)):
-        redis.sadd(key, member_of(first, bucket), *(member_of(number, bucket) for number in more))
-        assert redis.object("encoding", key) == (b"hashtable" if more else b"intset")
+        redis.append(key, packed(word_of(number, bucket) for number in (first, *more)))
         assert site.ids("u1") == "d b", "bucket - 7 is outside of the window"

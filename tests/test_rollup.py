@@ -9,7 +9,7 @@ import numpy as np
 from tests.night_site import DAY_MS, MIDNIGHT_MS, USERS, filled, run, visits
 from worker import keyspace
 from worker.packing import STATS, unpack_stats
-from worker.seen_set import CLICKED, parts_of
+from worker.seen_set import CLICKED, parts_of, words_of
 from worker.store import generations, stats
 from worker.store.connect import open_store
 
@@ -31,8 +31,7 @@ def true_totals(stack):
     found = defaultdict(lambda: [0, 0])
     for user in USERS:
         clicks = defaultdict(bool)
-        for member in stack.redis.smembers(keyspace.user_key("seen", user)):
-            item, _, flags = parts_of(int(member))
+        for item, _, flags in map(parts_of, words_of(stack.redis.get(keyspace.user_key("seen", user))).tolist()):
             clicks[item] |= bool(flags & CLICKED)
         for item, clicked in clicks.items():
             found[item][0] += 1

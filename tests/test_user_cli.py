@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.keyspace import BUCKET_DAYS, DAY_MS, bucket_of, live_buckets, partition_of, user_key
-from worker.seen_set import member_of
+from worker.seen_set import packed, word_of
 from worker.store import users
 from worker.store.connect import Store
 
@@ -116,14 +116,13 @@ def test_export_holds_the_list_by_item_id(stack):
     assert not {"item0", "item1"} & set(published["items"])
 
 
-def test_seen_reads_all_live_buckets_whatever_their_encoding(visited):
+def test_seen_reads_all_live_buckets_and_no_others(visited):
     store = Store(visited.redis, visited.settings, visited.run)
     a1, a2 = (int(number) for number in visited.redis.hmget("ids:{c}", "a1", "a2"))
     assert users.seen(store, "u1") == {a1, a2}
     many, key = range(1000, 42_000), user_key("seen", "u1")
-    visited.redis.sadd(key, *(member_of(item, bucket_of(ago(item % 59))) for item in many))
-    visited.redis.sadd(key, *(member_of(item, bucket_of(ago(80))) for item in range(50_000, 50_010)))
-    assert visited.redis.object("encoding", key) == b"hashtable"
+    visited.redis.append(key, packed(word_of(item, bucket_of(ago(item % 59))) for item in many))
+    visited.redis.append(key, packed(word_of(item, bucket_of(ago(80))) for item in range(50_000, 50_010)))
     assert users.seen(store, "u1") == {a1, a2, *many}
     assert users.seen(store, "stranger") == set()
 

@@ -75,22 +75,15 @@ local function read(user)
     if not sync.ensure() then
         return nil, "nothing could be read from Redis yet"
     end
-    local commands = { { "GET", keys.list(user) } }
-    seen.ask(commands, user)
-    local replies, err = store.exec(commands)
+    local replies, err = store.exec({ { "GET", keys.list(user) }, { "GET", keys.seen(user) } })
     if not replies then
-        return nil, err
-    end
-    local had
-    had, err = seen.complete(commands[2], replies[2])
-    if had == nil then
         return nil, err
     end
     local list, pool = published(replies[1])
     if not list then
         return nil, pool
     end
-    return { list = list, pool = pool, had = had }
+    return { list = list, pool = pool, had = replies[2] }
 end
 
 -- A walk goes on only through the lists it began with, and for a day: then its cursor begins the new list.

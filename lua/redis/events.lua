@@ -16,100 +16,55 @@
 -- (from 1). Values, in the order of events: for a dwell "<ms>:<hash>:<cap>", for a reaction, conversion or hide
 -- "<hash>", for a search "<ts> <query>". A count is one such first word; behind one for a dwell stand its milliseconds.
 --
--- A member of a seen set is, less 2^31, item * 2^7 + bucket code * 2^2 + flags: what happened between the user and the
--- item in that bucket of days. Over all live buckets: an impression counts when there is a member and none is flagged
--- UNCOUNTED; a click when one is flagged CLICKED, too. Each event adds or flags members, and something is counted
--- exactly when such a condition becomes true, so neither order nor repetition changes a total. An item has a member in
--- every bucket in which it had an event: it stays seen for a whole window after the last of them, and what an older
--- bucket knew about clicks and impressions is not lost when that one is no longer live.
+-- A seen set is a string of words, too, in any order: item number * 2^7 + bucket code * 2^2 + flags, which say what
+-- happened between the user and the item in that bucket of days. Over all live buckets: an impression counts when there
+-- is a word of the item and none is flagged UNCOUNTED; a click when one is flagged CLICKED, too. Each event adds or
+-- flags words, and something is counted exactly when such a condition becomes true, so neither order nor repetition
+-- changes a total. An item has a word in every bucket in which it had an event: it stays seen for a whole window after
+-- the last of them, and what an older bucket knew of clicks and impressions is not lost when it is not live any more.
 
 local IMPRESSION, CLICK, DWELL, SEARCH = 1, 2, 3, 7
 local ITEMS = 33554432       -- 2^25
-local ZERO = 2147483648
 local CLICKED, UNCOUNTED = 1, 2
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
 local FIXED_KEYS, FIXED_ARGS = 3, 8
 
--- Where a dumped set's members begin, and how many there are; nil when it is no intset of four bytes a member.
-local function intset(dump)
-    if string.byte(dump, 1) ~= 11 then
-        return nil
-    end
-    local form = string.byte(dump, 2)
-    local at = form < 64 and 3 or form < 128 and 4 or 7
-    local width, count = struct.unpack('<I4I4', dump, at)
-    if width ~= 4 then
-        return nil
-    end
-    return at + 8, count
-end
-
--- Members of one item: code -> flags. `item` is what is known of it: flags by bucket code as they were and as they
--- are now, and whether it is seen, clicked and uncounted in any live bucket.
-local function learn(item, code, flags, mask)
-    item.was[code] = flags
+-- One word of an item: `item` is what is known of it: words by bucket code (where they stand, and flags as they were),
+-- flags as they are now, and whether it is seen, clicked and uncounted in any live bucket.
+local function learn(item, place, code, flags, mask)
+    item.place[code], item.was[code] = place, flags
     if bit.band(mask, bit.lshift(1, code)) ~= 0 then
         item.now[code] = flags
         item.seen = true
-        item.clicked = item.clicked or bit.band(flags, CLICKED) ~= 0
-        item.uncounted = item.uncounted or bit.band(flags, UNCOUNTED) ~= 0
+        item.clicked = item.clicked or flags % UNCOUNTED == CLICKED
+        item.uncounted = item.uncounted or flags >= UNCOUNTED
     end
 end
 
--- The members of item `n` in an intset stand side by side: a binary search for the first, then on.
-local function learn_from_intset(item, n, dump, at, count, mask)
-    local word, floor = struct.unpack, math.floor
-    local lowest = n * 128 - ZERO
-    local low, high = 0, count
-    while low < high do
-        local middle = floor((low + high) / 2)
-        if word('<i4', dump, at + 4 * middle) < lowest then
-            low = middle + 1
-        else
-            high = middle
+-- What is known of item `n`. The upper three bytes of a word are the item's number but for its lowest bit.
+local function read_item(n, words, mask)
+    local item = { place = {}, was = {}, now = {} }
+    local find, byte = string.find, string.byte
+    local upper, lowest = string.sub(struct.pack('<I4', n * 128), 2), n % 2 * 128
+    local at = find(words, upper, 1, true)
+    while at do
+        local low = at % 4 == 2 and byte(words, at - 1) - lowest or -1
+        if low >= 0 and low < 128 then
+            learn(item, at - 2, math.floor(low / 4), low % 4, mask)
         end
+        at = find(words, upper, at + 1, true)
     end
-    while low < count do
-        local member = word('<i4', dump, at + 4 * low) - lowest
-        if member >= 128 then
-            return
-        end
-        learn(item, floor(member / 4), member % 4, mask)
-        low = low + 1
-    end
-end
-
--- The same of a set that Redis keeps otherwise: each member that there may be is asked for.
-local function learn_by_asking(item, n, key, mask)
-    local probes = {}
-    for place = 0, 127 do
-        probes[place + 1] = n * 128 + place - ZERO
-    end
-    for place, found in ipairs(redis.call('SMISMEMBER', key, unpack(probes))) do
-        if found == 1 then
-            learn(item, math.floor((place - 1) / 4), (place - 1) % 4, mask)
-        end
-    end
+    return item
 end
 
 -- What is known of every item that an event names.
-local function read_items(key, dump, events, mask)
-    local at, count
-    if dump then
-        at, count = intset(dump)
-    end
+local function read_items(words, events, mask)
     local items = {}
     for i = 1, #events do
         local n = events[i].number
         if n > 0 and not items[n] then
-            local item = { was = {}, now = {} }
-            items[n] = item
-            if at then
-                learn_from_intset(item, n, dump, at, count, mask)
-            elseif dump then
-                learn_by_asking(item, n, key, mask)
-            end
+            items[n] = read_item(n, words, mask)
         end
     end
     return items
@@ -260,49 +215,39 @@ local function expire_later(key, at)
     redis.call('EXPIREAT', key, at, 'GT')
 end
 
--- Members of buckets that are no longer live, among all that are in the set.
-local function dead_members(key, dump, mask)
-    local dead, at, size = {}, intset(dump)
-    local members = not at and redis.call('SMEMBERS', key)
-    for i = 1, members and #members or size do
-        local member = members and tonumber(members[i]) or struct.unpack('<i4', dump, at + 4 * (i - 1))
-        if bit.band(mask, bit.lshift(1, math.floor((member + ZERO) / 4) % 32)) == 0 then
-            dead[#dead + 1] = member
+-- The words of live buckets.
+local function live_words(words, mask)
+    local live = {}
+    for at = 1, #words, 4 do
+        if bit.band(mask, bit.lshift(1, math.floor(string.byte(words, at) % 128 / 4))) ~= 0 then
+            live[#live + 1] = string.sub(words, at, at + 3)
         end
     end
-    return dead
+    return table.concat(live)
 end
 
--- unpack() has room for some thousands of values.
-local function in_parts(command, key, members)
-    for first = 1, #members, 5000 do
-        redis.call(command, key, unpack(members, first, math.min(first + 4999, #members)))
-    end
-end
-
--- Members that are new or have other flags. With the first event of a later bucket, what is no longer live goes.
-local function write_seen(key, dump, items, expiry, mask)
-    local add, remove = {}, {}
+-- Words that are new or have other flags. With the first event of a later bucket, what is no longer live goes.
+local function write_seen(key, words, items, expiry, mask)
+    local new = {}
     for n, item in pairs(items) do
-        local first = n * 128 - ZERO
         for code, flags in pairs(item.now) do
             local was = item.was[code]
-            if was ~= flags then
-                add[#add + 1] = first + code * 4 + flags
-                if was then
-                    remove[#remove + 1] = first + code * 4 + was
-                end
+            if not was then
+                new[#new + 1] = struct.pack('<I4', n * 128 + code * 4 + flags)
+            elseif was ~= flags then
+                redis.call('SETRANGE', key, item.place[code], string.char(n % 2 * 128 + code * 4 + flags))
             end
         end
     end
-    in_parts('SADD', key, add)
-    in_parts('SREM', key, remove)
-    if not dump then
-        if #add > 0 then
+    if #new > 0 then
+        redis.call('APPEND', key, table.concat(new))
+    end
+    if words == '' then
+        if #new > 0 then
             redis.call('EXPIREAT', key, expiry)
         end
     elseif redis.call('EXPIREAT', key, expiry, 'GT') == 1 then
-        in_parts('SREM', key, dead_members(key, dump, mask))
+        redis.call('SET', key, live_words(redis.call('GET', key), mask), 'KEEPTTL')
     end
 end
 
@@ -334,8 +279,8 @@ local function record(keys, args)
         return { 0, 0, 0, erased }
     end
     local events = parse_events(args[8], args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
-    local dump, writes = redis.call('DUMP', keys[3]), new_writes()
-    local items = read_items(keys[3], dump, events, mask)
+    local words, writes = redis.call('GET', keys[3]) or '', new_writes()
+    local items = read_items(words, events, mask)
     redis.call('ZADD', keys[1], 'GT', args[7], user)
     for i = 1, #events do
         local event = events[i]
@@ -351,7 +296,7 @@ local function record(keys, args)
             act(writes, event, keys[FIXED_KEYS + days + event.acts])
         end
     end
-    write_seen(keys[3], dump, items, args[4], mask)
+    write_seen(keys[3], words, items, args[4], mask)
     write_counts(writes, keys, args)
     for index in pairs(writes.touched) do
         redis.call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')

@@ -20,6 +20,7 @@ from worker.packing import FLAG_REMOVED, pack_stats
 from worker.store.connect import Store
 from worker.store.stats import KEPT_DAYS
 
+PARTS = 6  # in which a seen set is written
 BATCH = 500  # items a call, as many as worker.store.items puts at once
 USERS = 4000  # whose keys are packed at once
 BLURB = "What a card of this size says about it, in a line or two of plain text. " * 2
@@ -60,7 +61,7 @@ class Filler:
         self._tables = item_year.shown_tables(year, np.random.default_rng([seed, 2]))
         self._draws = visits.draws_for(seen_per_user, year, self._tables, seed)
         self.ids: list[str] = []
-        self.members = 0
+        self.words = 0
 
     def fill(self, users: int) -> Iterator[int]:
         """Add users until there are ``users``; gives their number after each block."""
@@ -69,41 +70,27 @@ class Filler:
                 rng = np.random.default_rng([self._seed, 3, len(self.ids)])
                 block = visits.people(min(USERS, users - len(self.ids)), self._year.day, self._draws, rng)
                 seen = visits.seen(block, self._year, self._tables, rng)
-                pipe.send(b"".join(self._sets(block, seen)), 2 * len(block.ids))
+                pipe.send(b"".join(self._sets(block, seen)), (PARTS + 1) * len(block.ids))
                 pipe.send(*_visitors(block))
                 self._count(block, seen)
                 yield len(self.ids)
 
     def _count(self, block: People, seen: Seen) -> None:
         self.ids += block.ids
-        self.members += len(seen.members)
+        self.words += len(seen.words)
 
     def _sets(self, block: People, seen: Seen) -> Iterator[bytes]:
-        """SADD and EXPIREAT of every seen set."""
-        words, size = _bulks(seen.members)
+        """APPEND, in a few parts as beacons do, so that Redis gives it as much memory; EXPIREAT, of every seen set."""
+        raw = seen.words.astype("<u4").tobytes()
         expiries = expiry(block.crc, seen.bucket, self._store.settings.window_days)
         heads = [partition_key("seen", partition, "").encode() for partition in range(PARTITIONS)]
         owners = zip(block.ids, block.partition.tolist(), expiries.tolist(), strict=True)
-        for (user, partition, expires), (start, stop) in zip(owners, pairwise(seen.start.tolist()), strict=True):
+        for (user, partition, expires), (start, stop) in zip(owners, pairwise((4 * seen.start).tolist()), strict=True):
             key = bulk(heads[partition] + user.encode())
-            yield b"*%d\r\n$4\r\nSADD\r\n" % (stop - start + 2) + key
-            yield words[size * start : size * stop]
+            ends = [start + (stop - start) // 4 * part // PARTS * 4 for part in range(PARTS)]
+            for first, last in pairwise([*ends, stop]):
+                yield b"*3\r\n$6\r\nAPPEND\r\n" + key + bulk(raw[first:last])
             yield b"*3\r\n$8\r\nEXPIREAT\r\n" + key + b"$10\r\n%d\r\n" % expires
-
-
-def _bulks(members: NDArray[np.int64]) -> tuple[bytes, int]:
-    """Members as RESP bulk strings, one after the other, and the size of each: all have a sign and ten digits."""
-    left = -members
-    if len(left) and not (left.min() >= 10**9 and left.max() < 10**10):
-        raise ValueError("members of more than some millions of items: they have fewer digits")
-    head = b"$11\r\n-"
-    cells = np.empty((len(members), len(head) + 12), np.uint8)
-    cells[:, : len(head)] = np.frombuffer(head, np.uint8)
-    for place in range(len(head) + 9, len(head) - 1, -1):
-        left, digit = np.divmod(left, 10)
-        cells[:, place] = digit + ord("0")
-    cells[:, -2:] = np.frombuffer(b"\r\n", np.uint8)
-    return cells.tobytes(), cells.shape[1]
 
 
 def forget_lists(store: Store, users: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from scripts.bench.other_work import OtherWork
 from worker import keyspace
 from worker.keyspace import user_key
 from worker.packing import unpack_pool
-from worker.seen_set import parts_of
+from worker.seen_set import parts_of, words_of
 from worker.store import items
 from worker.store.connect import Store
 
@@ -72,8 +72,8 @@ def _prepare(client: Client, users: Sequence[str], top: Sequence[int]) -> list[s
     for rows in _parts(len(users)):
         pipe = client.pipeline(transaction=False)
         for row in rows:
-            pipe.smembers(user_key("seen", users[row]))
-        found = [{parts_of(int(member))[0] for member in members} for members in pipe.execute()]
+            pipe.get(user_key("seen", users[row]))
+        found = [{parts_of(word)[0] for word in words_of(raw).tolist()} for raw in pipe.execute()]
         for row, numbers in zip(rows, found, strict=True):
             pipe.sadd(f"{SCRATCH}seen:{row}", *numbers)
         pipe.execute()

@@ -152,7 +152,7 @@ class Bench:
     def _data(self) -> dict[str, Any]:
         filler = self._filler
         users = len(filler.ids)
-        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.members / users, 1),
+        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.words / users, 1),
                 "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
 
     def _say(self, what: str) -> None:

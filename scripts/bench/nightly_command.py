@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, cast
+
+from redis.exceptions import ResponseError
 
 from scripts.bench.other_work import OtherWork
 from scripts.bench.private_stack import PrivateStack
@@ -65,7 +68,8 @@ def settle(stack: PrivateStack) -> None:
     """Have Redis rewrite its append-only file and wait for it: no measurement then meets a rewrite halfway."""
     redis = stack.store.redis
     deadline = time.monotonic() + REWRITE_SECONDS
-    redis.bgrewriteaof()
+    with contextlib.suppress(ResponseError):  # one that has begun by itself does as well
+        redis.bgrewriteaof()
     while _busy(cast(dict[str, int], redis.info("persistence"))):
         if time.monotonic() > deadline:
             raise StackError(f"Redis still rewrites its append-only file after {REWRITE_SECONDS} s: is the disk full?")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scripts.bench.item_year import DAY, SLOTS, Year
 from worker.keyspace import BUCKET_DAYS, PARTITIONS
-from worker.seen_set import member_of
+from worker.seen_set import word_of
 
 Ints = NDArray[np.int64]
 ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
@@ -60,12 +60,12 @@ class People:
 
 @dataclass(frozen=True)
 class Seen:
-    """Seen sets of a block: that of user ``u`` has the members ``members[start[u]:start[u + 1]]``, ascending, and
+    """Seen sets of a block: that of user ``u`` has the words ``words[start[u]:start[u + 1]]``, ascending, and
     ``bucket[u]`` is the newest in it."""
 
     bucket: Ints
     start: Ints
-    members: Ints
+    words: Ints
 
 
 def people(count: int, day: int, per_user: float, rng: np.random.Generator) -> People:
@@ -106,7 +106,7 @@ def seen(users: People, year: Year, tables: NDArray[np.uint32], rng: np.random.G
     bucket = (year.day - back) // BUCKET_DAYS
     clicked = rng.random(len(row)) < year.click_rate[number - 1]
     start = np.searchsorted(row, np.arange(len(users.ids) + 1))
-    return Seen(np.maximum.reduceat(bucket, start[:-1]), start, member_of(number, bucket, clicked.astype(np.int64)))
+    return Seen(np.maximum.reduceat(bucket, start[:-1]), start, word_of(number, bucket, clicked.astype(np.int64)))
 
 
 def draws_for(seen_per_user: float, year: Year, tables: NDArray[np.uint32], seed: int) -> float:
@@ -115,5 +115,5 @@ def draws_for(seen_per_user: float, year: Year, tables: NDArray[np.uint32], seed
     for _ in range(4):
         rng = np.random.default_rng(seed)
         sample = people(2000, year.day, draws, rng)
-        draws *= seen_per_user * len(sample.ids) / len(seen(sample, year, tables, rng).members)
+        draws *= seen_per_user * len(sample.ids) / len(seen(sample, year, tables, rng).words)
     return draws

@@ -21,7 +21,6 @@ REASONS = {
     "port": "it must not listen on TCP", "appendonly": "without its log a restart loses everything",
     "appendfsync": "everysec keeps a crash to two seconds of events",
     "maxmemory-policy": "another forgets what was seen",
-    "set-max-intset-entries": "seen sets grow tenfold", "rdbcompression": "the edge reads raw intsets",
 }
 FULL = 0.9  # share of maxmemory
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +14,7 @@ from worker.nightly.compiled import Composer, available
 from worker.nightly.compose import Complete, compose
 from worker.nightly.plan import Plan
 from worker.nightly.subtract import position_table, unseen
-from worker.seen_set import live_items
-from worker.store.intsets import Fallback, Unpack, members_of
+from worker.seen_set import Words, live_items
 
 Members = NDArray[np.signedinteger[Any]]
 Offsets = NDArray[np.int64]
@@ -76,16 +74,9 @@ class NumpyComposer:
         return unseen(members.astype(np.int64), rows, users, self._table, len(self._plan.pool))
 
 
-def unpacker(settings: Settings, live: int) -> Unpack:
-    """What takes dumped seen sets apart into item numbers, 0 where a member's bucket is not in the mask ``live``."""
-    if settings.compiled and available():
-        return partial(compiled_seen.items_of, live)
-    return partial(_items_of, live)
-
-
-def _items_of(live: int, dumps: Sequence[bytes | None], fallback: Fallback) -> tuple[Members, Offsets]:
-    members, counts = members_of(dumps, fallback)
-    return live_items(members, live).view(np.int32), counts
+def decoder(settings: Settings) -> Callable[[Words, int], Members]:
+    """What makes item numbers of words: seen_set.live_items, or its twin."""
+    return compiled_seen.live_items if settings.compiled and available() else live_items
 
 
 def composer(plan: Plan, settings: Settings) -> Makes:

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from worker.nightly import gates
-from worker.nightly.composer import Made, Members, composer, unpacker
+from worker.nightly.composer import Made, Members, composer, decoder
 from worker.nightly.plan import Plan
 from worker.nightly.report import Tally
 from worker.packing import POSITION_MASK
@@ -59,7 +59,7 @@ class Partitions:
 
     def __init__(self, store: Store, task: Task) -> None:
         self._store, self._task, self._plan, self._turn = store, task, task.plan, task.turn
-        self._composer, self._unpack = composer(task.plan, store.settings), unpacker(store.settings, task.live)
+        self._composer, self._decode = composer(task.plan, store.settings), decoder(store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
         self._wire = Wire(store.run)
         self._room: Made | None = None  # memory of the largest batch, written over by the next ones
@@ -121,8 +121,8 @@ class Partitions:
             yield Batch(users, np.concatenate(times), rows)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
-        return retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows, self._unpack),
-                        "reading seen sets")
+        words, offsets = retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows), "reading seen sets")
+        return self._decode(words, self._task.live), offsets
 
     def _made(self, batch: Batch, work: Tally) -> Made:
         """Checked lists. Raises GateError when one holds a repeat, unless forced: none of the batch is written then."""

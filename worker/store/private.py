@@ -23,7 +23,7 @@ LOADING_SECONDS = 3600
 STOP_SECONDS = 120
 # As in scripts/redis/redis.conf, where they shape the data; no snapshots that nobody asked for.
 SETTINGS = {"port": "0", "save": "", "daemonize": "no", "set-proc-title": "no", "unixsocketperm": "700",
-            "dbfilename": "dump.rdb", "set-max-intset-entries": "32768", "rdbcompression": "no", "databases": "1"}
+            "dbfilename": "dump.rdb", "rdbcompression": "no", "databases": "1"}
 TAIL = 5  # lines of its log that an error shows
 
 

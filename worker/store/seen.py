@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker import keyspace
+from worker.seen_set import Words, words_of
 from worker.store.connect import Store
-from worker.store.intsets import Members, Unpack, members_of
 from worker.store.wire import Wire, pack, retrying
 
 Visitors = tuple[list[str], NDArray[np.int64]]
@@ -98,43 +99,32 @@ def forget_inactive(store: Store, before_ms: int) -> None:
     pipe.execute()
 
 
-def read_seen(store: Store, user: str) -> Members:
-    """Members of one user's seen set, (n,), over the store's ordinary connection."""
-    key = keyspace.user_key("seen", user)
-    members, _ = members_of([store.redis.dump(key)], lambda _: store.redis.smembers(key))
-    return members
+def read_seen(store: Store, user: str) -> Words:
+    """Words of one user's seen set, (n,), over the store's ordinary connection."""
+    return words_of(cast(bytes | None, store.redis.get(keyspace.user_key("seen", user))))
 
 
-def read_many(wire: Wire, users: Sequence[str], rows: Sequence[tuple[int, slice]],
-              unpack: Unpack = members_of) -> tuple[Members, NDArray[np.int64]]:
-    """Members of the users' seen sets: ``(members, offsets)``, those of user ``u`` at ``offsets[u]:offsets[u + 1]``.
+def read_many(wire: Wire, users: Sequence[str],
+              rows: Sequence[tuple[int, slice]]) -> tuple[Words, NDArray[np.int64]]:
+    """Words of the users' seen sets: ``(words, offsets)``, those of user ``u`` at ``offsets[u]:offsets[u + 1]``.
 
-    ``rows`` gives the partition of each slice of ``users``, in order and without gaps. ``members`` (n,) are what
-    ``unpack`` makes of the dumps, see worker.nightly.composer; ``offsets`` (users + 1,) int64.
+    ``rows`` gives the partition of each slice of ``users``, in order and without gaps. ``words`` (n,) uint32;
+    ``offsets`` (users + 1,) int64.
 
     Raises StoreDown or StoreError, see Wire.exchange; reading again is harmless.
     """
     requests = [request for partition, part in rows for request in _requests(users[part], partition)]
-    parts = [_read(wire, users[first : first + WINDOW], requests[first : first + WINDOW], unpack)
-             for first in range(0, len(users), WINDOW)]
-    members: Members = np.concatenate([np.empty(0, np.int32), *(members for members, _ in parts)])
+    found: list[bytes] = []
+    for first in range(0, len(requests), WINDOW):
+        window = requests[first : first + WINDOW]
+        found += [raw or b"" for raw in wire.exchange(b"".join(window), len(window))]
     offsets = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in parts)]), out=offsets[1:])
-    return members, offsets
-
-
-def _read(wire: Wire, users: Sequence[str], requests: Sequence[bytes],
-          unpack: Unpack) -> tuple[Members, NDArray[np.int64]]:
-    def members(index: int) -> list[bytes]:
-        key = keyspace.user_key("seen", users[index])
-        found: list[bytes] = wire.exchange(pack("SMEMBERS", key), 1)[0]
-        return found
-
-    return unpack(wire.exchange(b"".join(requests), len(requests)), members)
+    np.cumsum(np.fromiter(map(len, found), np.int64, len(found)) // 4, out=offsets[1:])
+    return words_of(b"".join(found)), offsets
 
 
 def _requests(users: Sequence[str], partition: int) -> list[bytes]:
-    """A packed DUMP for each user's seen set."""
+    """A packed GET for each user's seen set."""
     head = keyspace.partition_key("seen", partition, "").encode()
     starts = _Starts(head)
     return [starts[len(user)] + user + b"\r\n" for user in map(str.encode, users)]
@@ -148,5 +138,5 @@ class _Starts(dict[int, bytes]):
         self._head = head
 
     def __missing__(self, size: int) -> bytes:
-        self[size] = b"*2\r\n$4\r\nDUMP\r\n$%d\r\n%s" % (len(self._head) + size, self._head)
+        self[size] = b"*2\r\n$3\r\nGET\r\n$%d\r\n%s" % (len(self._head) + size, self._head)
         return self[size]

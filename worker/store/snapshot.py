@@ -171,7 +171,7 @@ def count(client: Any) -> dict[str, Any]:
         if name.startswith(b"seen:") and len(seen) < SEEN_SAMPLE:
             seen.append(name)
     users = [partition_key("users", partition).encode() for partition in range(PARTITIONS)]
-    members = sum(_lengths(client, "SCARD", seen))
+    members = sum(_lengths(client, "STRLEN", seen)) // 4
     return {"by_kind": dict(sorted(kinds.items())), "users": sum(_lengths(client, "ZCARD", users)),
             "items": int(client.execute_command("HLEN", key("ids"))),
             "seen_sample": {"sets": len(seen), "members": members}}

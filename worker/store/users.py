@@ -9,7 +9,7 @@ from typing import Any
 from worker.keyspace import BUCKET_DAYS, live_buckets, partition_key, partition_of, user_key
 from worker.packing import UserList, unpack_list, unpack_pool
 from worker.person import Act, Bucket, Known, moment_text
-from worker.seen_set import CLICKED, CODES, UNCOUNTED, live_items, live_mask, parts_of
+from worker.seen_set import CLICKED, CODES, UNCOUNTED, Words, live_items, live_mask, parts_of, words_of
 from worker.store import erasures
 from worker.store.connect import Store, explained
 from worker.store.erasures import Erasure
@@ -25,8 +25,8 @@ def seen(store: Store, user: str, now_ms: int | None = None) -> set[int]:
     """Numbers of the items that the user has seen within the window."""
     buckets = live_buckets(_now_ms(now_ms), store.settings.window_days)
     with explained("Redis"):
-        members = read_seen(store, user)
-    return set(live_items(members, live_mask(buckets)).tolist()) - {0}
+        words = read_seen(store, user)
+    return set(live_items(words, live_mask(buckets)).tolist()) - {0}
 
 
 def exists(store: Store, user: str) -> bool:
@@ -42,11 +42,11 @@ def load(store: Store, user: str, now_ms: int | None = None) -> Known:
     pipe.zscore(partition_key("users", partition_of(user)), user)
     pipe.lrange(user_key("searches", user), 0, -1)
     pipe.get(user_key("list", user))
-    pipe.smembers(user_key("seen", user))
+    pipe.get(user_key("seen", user))
     for number in numbers:
         pipe.hgetall(user_key("acts", user, number))
-    last_seen, searches, published, members, *acts = pipe.execute()
-    buckets = _buckets(members, dict(zip(numbers, acts, strict=True)))
+    last_seen, searches, published, raw, *acts = pipe.execute()
+    buckets = _buckets(words_of(raw), dict(zip(numbers, acts, strict=True)))
     return Known(
         user, None if last_seen is None else int(last_seen), buckets,
         [_search(entry) for entry in searches], unpack_list(published) if published else None,
@@ -101,24 +101,24 @@ def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     pipe = store.redis.pipeline(transaction=True)
     for acts_key in acts_keys:
         pipe.hlen(acts_key)
-    pipe.smembers(seen_key)
+    pipe.get(seen_key)
     pipe.llen(searches_key)
     pipe.exists(list_key)
     pipe.zrem(partition_key("users", partition_of(user)), user)
     pipe.unlink(seen_key, *acts_keys, searches_key, list_key)
     erasures.mark(pipe, [erasure], _now_ms(None))
     replies = pipe.execute()
-    acts, (members, searches, lists, visits, keys) = replies[: len(numbers)], replies[len(numbers) :][:5]
-    return {"seen": len({parts_of(int(member))[0] for member in members}), "acts": sum(acts), "searches": searches,
-            "lists": lists, "visits": visits, "keys": keys}
+    acts, (raw, searches, lists, visits, keys) = replies[: len(numbers)], replies[len(numbers) :][:5]
+    seen_items = {parts_of(word)[0] for word in words_of(raw).tolist()}
+    return {"seen": len(seen_items), "acts": sum(acts), "searches": searches, "lists": lists, "visits": visits,
+            "keys": keys}
 
 
-def _buckets(members: set[bytes], acts: dict[int, dict[bytes, bytes]]) -> list[Bucket]:
+def _buckets(words: Words, acts: dict[int, dict[bytes, bytes]]) -> list[Bucket]:
     """Non-empty buckets, newest first; ``acts`` by number of each bucket that there may be, newest first."""
     flags: dict[int, dict[int, int]] = {number: {} for number in acts}
     newest = max(flags)
-    for member in members:
-        item, code, flag = parts_of(int(member))
+    for item, code, flag in map(parts_of, words.tolist()):
         flags.setdefault(newest - (newest - code) % CODES, {})[item] = flag
     buckets = [_bucket(number, flags[number], acts.get(number, {})) for number in sorted(flags, reverse=True)]
     return [each for each in buckets if each.seen or each.acts]

@@ -51,7 +51,8 @@ def api_part(run: Path, workers: int = 1) -> Daemon:
 
 def nginx_part(run: Path) -> Daemon:
     """nginx. SIGQUIT lets running requests end."""
-    reads = (*_shared(run), run / "nginx/nginx.conf", run / "nginx/edge.conf", *ROOT.glob("lua/edge/*.lua"))
+    rendered = (run / "nginx" / name for name in ("nginx.conf", "edge.conf", "cors.conf"))
+    reads = (*_shared(run), *rendered, *ROOT.glob("lua/edge/*.lua"))
     return Daemon("nginx", run, [*nginx_command(run), "-g", "daemon off;"], ((SIGQUIT, 15), (SIGTERM, 15)), reads)
 
 

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from scripts.stack_process import StackError
+from worker import origins
 from worker.config import Settings
 from worker.credentials import Credentials
 
@@ -93,7 +94,7 @@ def render_config(run: Path, settings: Settings, credentials: Credentials) -> No
 
 
 def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None:
-    """Write nginx.conf and edge.conf. ``user``: whom to run as when started by root."""
+    """Write nginx.conf, edge.conf and cors.conf. ``user``: whom to run as when started by root."""
     values = {
         "RUN": str(run),
         "ROOT": str(ROOT),
@@ -103,9 +104,11 @@ def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None
         "USER": f"user {user};" if user else "",
         "MODULES": modules,
         "LUA_PATH": f"{ROOT}/lua/?.lua;;",
+        # Their form is checked: nothing in an origin means something to nginx.
+        "ORIGINS": "\n".join(f'    "{origin}" "{origin}";' for origin in origins.split(settings.allowed_origins)),
         "RATE": NO_LIMIT if settings.rate_limit == "off" else settings.rate_limit,
     }
-    for name in ("nginx.conf", "edge.conf"):
+    for name in ("nginx.conf", "edge.conf", "cors.conf"):
         write(run / "nginx" / name, render((ROOT / "nginx" / name).read_text(), values, f"nginx/{name}"))
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker import origins
+
 PREFIX = "NIGHTFEED_"
 # Variables that say where things are rather than how they behave.
 PLACES = {"NIGHTFEED_RUN", "NIGHTFEED_CONFIG", "NIGHTFEED_KUAIRAND", "NIGHTFEED_VENV", "NIGHTFEED_FAULTS"}
@@ -23,13 +25,17 @@ class ConfigError(Exception):
     """A setting that is unknown or has a bad value; the message names it and says what is allowed."""
 
 
-def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None, form: str = "") -> Any:
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "form": form})
+def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None, form: str = "",
+             many: bool = False) -> Any:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "form": form, "many": many})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings with their defaults. Metadata: ``doc``, ``low``, ``high``, ``form`` (a pattern)."""
+    """All settings with their defaults. Metadata: ``doc``, ``low``, ``high``, ``form`` (a pattern).
+
+    ``many``: text with commas between, which the file may also have as an array.
+    """
 
     port: int = _setting(8080, "port of the edge", 1, 65535)
     listen: str = _setting("127.0.0.1", "address the edge listens on", form=r"[0-9A-Fa-f.:]+")
@@ -67,6 +73,11 @@ class Settings:
     cookie_secure: bool = _setting(True, "the cookie is sent over TLS (and localhost) only")
     cookie_same_site: str = _setting("Lax", "SameSite of the cookie; None: cross-site embeds", form="Lax|Strict|None")
     cookie_days: int = _setting(365, "days that an anonymous identity lasts", 1, 400)
+    cookie_partitioned: bool = _setting(False, "embeds: the cookie is kept apart for each embedding site (CHIPS)")
+    opt_out_cookie: str = _setting("nightfeed_optout", "a cookie of this name, but 0: nothing is recorded or set",
+                                   form=r"[A-Za-z0-9_.-]{1,64}")
+    allowed_origins: str = _setting("", "other sites whose pages may read feeds and send beacons: origins, with commas",
+                                    form=r"([^\s,]+(,\s*[^\s,]+)*)?", many=True)
     rate_limit: str = _setting("2000", "requests a second from one address; off: no limit", form=r"off|[1-9]\d{0,6}")
 
 
@@ -141,6 +152,8 @@ def checked(name: str, value: Any, where: str) -> Any:
     if entry is None:
         raise ConfigError(f"{where}: there is no setting {name!r}; known: {', '.join(sorted(_fields()))}")
     kind: Any = type(entry.default)
+    if entry.metadata["many"] and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = ", ".join(value)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
@@ -156,12 +169,26 @@ def checked(name: str, value: Any, where: str) -> Any:
 def _check_together(settings: Settings) -> None:
     if settings.new_share_min > settings.new_share_max:
         raise ConfigError("new_share_min is greater than new_share_max")
-    if settings.cookie_name.startswith("__Host-") and not settings.cookie_secure:
-        raise ConfigError("cookie_name starts with __Host-, which browsers take from Secure cookies only: "
+    _check_cookies(settings)
+    for origin in origins.split(settings.allowed_origins):
+        if found := origins.problem(origin):
+            raise ConfigError(f"allowed_origins: {origin!r}: {found}")
+
+
+def _check_cookies(settings: Settings) -> None:
+    """What browsers refuse in silence is refused here aloud. They read the prefixes in capital and small letters."""
+    prefix = re.match("__host-|__secure-", settings.cookie_name, re.IGNORECASE)
+    if prefix and not settings.cookie_secure:
+        raise ConfigError(f"cookie_name starts with {prefix[0]}, which browsers take from Secure cookies only: "
                           "set another cookie_name, or cookie_secure = true")
     if settings.cookie_same_site == "None" and not settings.cookie_secure:
         raise ConfigError("cookie_same_site is None, which browsers take from Secure cookies only: "
                           "set cookie_secure = true")
+    if settings.cookie_partitioned and settings.cookie_same_site != "None":
+        raise ConfigError("cookie_partitioned is for pages of other sites, whose requests carry no cookie but with "
+                          "SameSite=None: set cookie_same_site = \"None\" too")
+    if settings.opt_out_cookie.lower() == settings.cookie_name.lower():
+        raise ConfigError("opt_out_cookie is cookie_name, so that whoever is known has opted out: set another name")
 
 
 def run_directory(environ: Mapping[str, str] = os.environ) -> Path:

@@ -1,10 +1,13 @@
 -- POST /beacon: what a person saw and did. parse → check → item numbers → one write → answer.
 --
 -- 204 all events are in Redis · 200 the valid ones are · 400, 413, 422 nothing is, and a retry is useless
+-- 403 nothing is: another site's page sent it. Of who has opted out nothing is stored either, and the answer is 204.
 -- 503 nothing is, as far as is known: to be sent again, which counts nothing twice.
 
+local consent = require("edge.consent")
 local events = require("edge.events")
 local identity = require("edge.identity")
+local origin = require("edge.origin")
 local record = require("edge.record")
 local respond = require("edge.respond")
 
@@ -63,10 +66,7 @@ local function answer(id, valid, rejected)
     return respond.json(200, { accepted = #valid, rejected = rejected })
 end
 
-function _M.handle()
-    if ngx.req.get_method() ~= "POST" then
-        return ngx.exit(405)
-    end
+local function take()
     local body = read_body()
     if not body then
         return respond.problem(400, 'the body is empty: send {"events": [...]}')
@@ -89,6 +89,19 @@ function _M.handle()
         return respond.unavailable(STORE_FAILED)
     end
     return answer(id, valid, rejected)
+end
+
+function _M.handle()
+    local method = ngx.req.get_method()
+    if method ~= "POST" then
+        return origin.other_method(method, "POST")
+    elseif consent.refused() then
+        consent.drop()
+        return respond.nothing()
+    elseif not origin.may_write() then
+        return origin.refuse()
+    end
+    return take()
 end
 
 return _M

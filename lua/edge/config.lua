@@ -9,8 +9,9 @@ local _M = {}
 
 -- What the edge uses; the file holds the worker's settings, too.
 local REQUIRED = {
-    cookie_days = "number", cookie_name = "string", cookie_same_site = "string", cookie_secure = "boolean",
-    dwell_cap_s = "number", fresh_days = "number", fresh_every = "number", gap = "number", keyspace = "string",
+    allowed_origins = "string", cookie_days = "number", cookie_name = "string", cookie_partitioned = "boolean",
+    cookie_same_site = "string", cookie_secure = "boolean", dwell_cap_s = "number", fresh_days = "number",
+    fresh_every = "number", gap = "number", keyspace = "string", opt_out_cookie = "string",
     redis_password = "string", redis_socket = "string", redis_timeout_ms = "number", redis_user = "string",
     repeats = "boolean", root = "string", run = "string", secrets = "string", stale_hours = "number",
     window_days = "number",

@@ -68,7 +68,7 @@ local function refresh()
 end
 
 -- Up to `wanted` items as JSON texts from the index-th line on, the generation, and the index of the next page or nil.
--- What this worker knows to be gone, and what this server knows the user to have seen, is left out.
+-- What this worker knows to be gone, and what this server knows the user (if any) to have seen, is left out.
 function _M.page(wanted, index, now, user)
     local text = shared:get("fallback") or "0"
     local known = catalogue.ready()
@@ -76,7 +76,7 @@ function _M.page(wanted, index, now, user)
     for number, expires, item in gmatch(text, "\n(%d+) (%d+) ([^\n]+)") do
         number, expires, line = tonumber(number), tonumber(expires), line + 1
         local live = (expires == 0 or expires > now) and (not known or rows.live(number, now))
-        if live and line > index and not recent.has(user, number) then
+        if live and line > index and not (user and recent.has(user, number)) then
             if #texts == wanted then
                 return texts, match(text, "^%d+"), line - 1
             end

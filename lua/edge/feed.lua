@@ -2,9 +2,11 @@
 --
 -- One pipeline reads the person's list and everything they saw; the page is assembled without a yield; then the items'
 -- JSON is put together. Whenever Redis fails on the way, the answer is a page of the fallback instead.
+-- Who has opted out, or is sent by another site's page, is nobody: user is nil, and nothing of a person is read.
 
 local assemble = require("edge.assemble")
 local config = require("edge.config").get()
+local consent = require("edge.consent")
 local cursors = require("edge.cursor")
 local fallback = require("edge.fallback")
 local fresh = require("edge.fresh")
@@ -14,6 +16,7 @@ local keys = require("edge.keys")
 local lists = require("edge.lists")
 local metrics = require("edge.metrics")
 local new_tab = require("table.new")
+local origin = require("edge.origin")
 local records = require("edge.records")
 local respond = require("edge.respond")
 local seen = require("edge.seen")
@@ -25,6 +28,10 @@ local tonumber = tonumber
 
 local PAGE, LARGEST = 20, 100
 local NO_LIST, NO_POOL = lists.none(), lists.no_pool()
+-- What tells a site's developer why a page is not the person's.
+local IMPERSONAL = {
+    opted_out = ',"personal":false,"why":"opted_out"', cross_site = ',"personal":false,"why":"cross_site"',
+}
 local SOURCES = { list = 'source="list"', default = 'source="default"', fallback = 'source="fallback"' }
 
 local _M = {}
@@ -74,6 +81,8 @@ end
 local function read(user)
     if not sync.ensure() then
         return nil, "nothing could be read from Redis yet"
+    elseif not user then
+        return { list = NO_LIST, pool = NO_POOL, had = false }
     end
     local replies, err = store.exec({ { "GET", keys.list(user) }, { "GET", keys.seen(user) } })
     if not replies then
@@ -151,8 +160,8 @@ end
 
 -- The answer as a list of strings, and its length. It is never joined in Lua: each new string is looked up among those
 -- of its length and hash, LuaJIT hashes but a few bytes of a long one, and answers are alike in those.
--- A text is "," and an item's JSON, or false where the record vanished meanwhile.
-local function render(user, page, texts)
+-- A text is "," and an item's JSON, or false where the record vanished meanwhile. why: it is nobody's page, or nil.
+local function render(user, page, texts, why)
     local head = '{"user":' .. (user and '"' .. user .. '"' or "null") .. ',"generation":' .. page.generation
         .. ',"source":"' .. page.source .. '","items":['
     local body, size, length = new_tab(#texts + 2, 0), 0, 0
@@ -171,7 +180,7 @@ local function render(user, page, texts)
         length = length + #head - 1
     end
     local tail = '],"cursor":' .. (page.cursor and '"' .. page.cursor .. '"' or "null")
-        .. (page.exhausted and ',"exhausted":true}' or "}")
+        .. (why and IMPERSONAL[why] or "") .. (page.exhausted and ',"exhausted":true}' or "}")
     body[size + 1] = tail
     return body, length + #tail
 end
@@ -201,7 +210,9 @@ end
 
 local function send(id, body, length)
     local header = ngx.header
-    identity.set_cookie(id)
+    if id then
+        identity.set_cookie(id)
+    end
     header["Content-Type"] = "application/json"
     header["Cache-Control"] = "private, no-store"
     header["Vary"] = "Cookie, Authorization"
@@ -210,22 +221,29 @@ local function send(id, body, length)
     return ngx.exit(ngx.HTTP_OK)
 end
 
+-- Why nobody may be known by this request, or nil.
+local function impersonal()
+    return consent.refused() and "opted_out" or not origin.may_read() and "cross_site" or nil
+end
+
 function _M.handle()
     local method = ngx.req.get_method()
     if method ~= "GET" and method ~= "HEAD" then
-        return ngx.exit(405)
+        return origin.other_method(method, "GET, HEAD")
     end
     local request, problem = parse()
     if not request then
         return respond.problem(400, problem)
     end
-    local id, now = identity.request(), ngx.time()
-    local page, texts = from_store(id.user, request, now)
+    local why, now = impersonal(), ngx.time()
+    local id = not why and identity.request()
+    local user = id and id.user
+    local page, texts = from_store(user, request, now)
     if not page then
-        page, texts = from_memory(id.user, request, now)
+        page, texts = from_memory(user, request, now)
     end
     metrics.count("nightfeed_feeds_total", SOURCES[page.source])
-    return send(id, render(id.user, page, texts))
+    return send(id, render(user, page, texts, why))
 end
 
 return _M

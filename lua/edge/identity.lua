@@ -114,6 +114,7 @@ end
 
 local attributes = "; Path=/; Max-Age=" .. config.cookie_days * DAY_SECONDS .. "; HttpOnly; SameSite="
     .. config.cookie_same_site .. (config.cookie_secure and "; Secure" or "")
+    .. (config.cookie_partitioned and "; Partitioned" or "")
 
 -- Hands a new token to the browser. A caller with a Bearer token keeps its own and gets the new one as a header:
 -- a cookie would make the browser that person. /feed tells the token of a new visitor to the page, too.

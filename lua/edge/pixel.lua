@@ -1,7 +1,9 @@
 -- GET /pixel.gif?item=…&event=impression: one event of a page without scripts, answered by a 1×1 picture.
 
+local consent = require("edge.consent")
 local events = require("edge.events")
 local identity = require("edge.identity")
+local origin = require("edge.origin")
 local record = require("edge.record")
 local respond = require("edge.respond")
 
@@ -59,13 +61,7 @@ local function store_event(event, now_ms)
     return send_picture()
 end
 
-function _M.handle()
-    local method = ngx.req.get_method()
-    if method == "HEAD" then
-        return send_picture()
-    elseif method ~= "GET" then
-        return ngx.exit(405)
-    end
+local function take()
     local now_ms = floor(ngx.now() * 1000)
     local raw, problem = read_arguments(now_ms)
     if not raw then
@@ -77,6 +73,21 @@ function _M.handle()
         return respond.problem(422, message)
     end
     return store_event(event, now_ms)
+end
+
+function _M.handle()
+    local method = ngx.req.get_method()
+    if method == "HEAD" then
+        return send_picture()
+    elseif method ~= "GET" then
+        return ngx.exit(405)
+    elseif consent.refused() then
+        consent.drop()
+        return send_picture()
+    elseif not origin.may_write_by_picture() then
+        return origin.refuse()
+    end
+    return take()
 end
 
 return _M

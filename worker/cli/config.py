@@ -32,8 +32,12 @@ def table() -> str:
     rows = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
     for entry in dataclasses.fields(config.Settings):
         default = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
-        rows.append(f"| `{entry.name}` | `{default}` | {_allowed(entry)} | {entry.metadata['doc']} |")
+        rows.append(f"| `{entry.name}` | {_code(default)} | {_allowed(entry)} | {entry.metadata['doc']} |")
     return "\n".join(rows)
+
+
+def _code(default: object) -> str:
+    return f"`{default}`" if default != "" else "none"
 
 
 def _allowed(entry: dataclasses.Field[object]) -> str:

@@ -219,10 +219,15 @@ def visiting(stack: Stack, browser: Browser, width: int = 400, height: int = 800
 
 
 @contextmanager
-def ordinary_chromium(chromium: BrowserType) -> Iterator[BrowserContext]:
-    """A Chromium without Playwright's overrides: its one context, whose pages are tabs of one window."""
+def ordinary_chromium(chromium: BrowserType, **preferences: Any) -> Iterator[BrowserContext]:
+    """A Chromium without Playwright's overrides: its one context, whose pages are tabs of one window.
+
+    ``preferences`` are those of its profile, as its settings page would store them.
+    """
     program = next(filter(None, map(shutil.which, BROWSERS)))
     profile = Path(tempfile.mkdtemp(prefix="nf-chromium-"))
+    (profile / "Default").mkdir()
+    (profile / "Default/Preferences").write_text(json.dumps({"profile": preferences}))
     command = [program, *BROWSER_ARGS, "--remote-debugging-port=0", f"--user-data-dir={profile}",
                "--window-size=400,900", "about:blank"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

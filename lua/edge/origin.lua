@@ -36,9 +36,13 @@ end
 
 -- Whether the request may write what the person did.
 function _M.may_write()
-    local site, origin = var.http_sec_fetch_site, var.http_origin
+    local site = var.http_sec_fetch_site
+    if OWN[site] then
+        return true
+    end
+    local origin = var.http_origin
     if site then
-        return OWN[site] or (origin and listed[origin]) or false
+        return origin and listed[origin] or false
     end
     return not origin or is_known(origin)
 end

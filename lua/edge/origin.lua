@@ -67,7 +67,6 @@ end
 
 -- 403, for a request that may not write.
 function _M.refuse()
-    ngx.req.discard_body()
     metrics.count("nightfeed_dropped_beacons_total", 'reason="cross_site"')
     return respond.problem(403, REFUSED)
 end

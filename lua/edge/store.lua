@@ -1,111 +1,46 @@
--- The only module that opens sockets: RESP2 pipelines to Redis on its Unix socket.
+-- The only module that opens sockets: commands to Redis on its Unix socket, those of concurrent requests together.
 --
--- exec sends all commands at once and reads all replies. Whatever goes wrong, an error reply included, closes the
--- connection: one with unread bytes would give one person's data to the next. Only a clean one returns to the pool.
+-- The requests of one nginx worker share round trips: while one of them, the leader, talks to Redis, the others put
+-- what they ask for into a queue. The next leader, the first in the queue, sends all of it at once, and each gets its
+-- own replies; nobody is answered before Redis has answered. A request that is alone leads, and waits for nobody.
 --
--- Per worker: at most POOL idle connections. There is no queue for them: ngx_lua's is not fair, and under load some
--- requests waited until they timed out. After a refused connection nobody tries for PAUSE seconds, since nginx logs
--- each attempt as an error.
+-- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
+-- data to the next. Only a clean one returns to the pool. When Redis is silent, all that wait fail together, so that
+-- nobody waits twice. After a refused connection nobody tries for PAUSE seconds: nginx logs each attempt as an error.
+--
+-- Mutable state, per worker: the queue, and whether and since when somebody leads.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")
+local resp = require("edge.resp")
+local semaphore = require("ngx.semaphore")
 
 local tcp = ngx.socket.tcp
 local now, update_time = ngx.now, ngx.update_time
 local concat = table.concat
-local byte, sub = string.byte, string.sub
-local tonumber, type = tonumber, type
+local pcall, tostring = pcall, tostring
 
-local POOL = 1024
+local POOL = 64              -- idle connections that a worker keeps
 local IDLE_MS = 60000
 local PAUSE = 0.5
+local BATCH = 128            -- requests in one round trip
+local QUEUE = 20000          -- requests that may wait
 local NOBODY = { ["connection refused"] = true, ["no such file or directory"] = true }
 
 local address = "unix:" .. config.redis_socket
 local timeout_ms = config.redis_timeout_ms
+-- Longer than a leader can take: nginx may end a request, of HTTP/2 for instance, and with it a leader. Then the next
+-- request leads; one that waits for the lost one gives up.
+local STALE = 4 * timeout_ms / 1000 + 1
+local PATIENCE = 2 * STALE
+
+local AUTH = resp.encode({ { "AUTH", config.redis_user, config.redis_password } })
 
 local _M = {}
 
--- "*<n>" and "\r\n$<n>\r\n" for the numbers that are common.
-local counts, lengths = {}, {}
-for n = 0, 1024 do
-    counts[n], lengths[n] = "*" .. n, "\r\n$" .. n .. "\r\n"
-end
-
--- Commands as one string. `parts` is reused: nothing yields between filling and joining it.
-local parts = {}
-
-local function encode(commands)
-    local size = 0
-    for i = 1, #commands do
-        local command = commands[i]
-        size = size + 1
-        parts[size] = counts[#command] or "*" .. #command
-        for j = 1, #command do
-            local argument = command[j]
-            if type(argument) ~= "string" then
-                argument = tostring(argument)
-            end
-            parts[size + 1] = lengths[#argument] or "\r\n$" .. #argument .. "\r\n"
-            parts[size + 2] = argument
-            size = size + 2
-        end
-        size = size + 1
-        parts[size] = "\r\n"
-    end
-    return concat(parts, "", 1, size)
-end
-
-local AUTH = encode({ { "AUTH", config.redis_user, config.redis_password } })
-
-local read_reply
-
-local function read_bulk(sock, length)
-    if length < 0 then
-        return false
-    end
-    local data, err = sock:receive(length + 2)
-    if not data then
-        return nil, "no reply: " .. err
-    end
-    return sub(data, 1, length)
-end
-
-local function read_array(sock, count)
-    if count < 0 then
-        return false
-    end
-    local list = {}
-    for i = 1, count do
-        local value, err = read_reply(sock)
-        if value == nil then
-            return nil, err
-        end
-        list[i] = value
-    end
-    return list
-end
-
--- A string, number, array, or false for "not there"; nil, err for a fault or an error reply, also a nested one.
-function read_reply(sock)
-    local line, err = sock:receive()
-    if not line then
-        return nil, "no reply: " .. err
-    end
-    local mark = byte(line)
-    if mark == 36 then      -- $
-        return read_bulk(sock, tonumber(sub(line, 2)))
-    elseif mark == 43 then  -- +
-        return sub(line, 2)
-    elseif mark == 58 then  -- :
-        return tonumber(sub(line, 2))
-    elseif mark == 42 then  -- *
-        return read_array(sock, tonumber(sub(line, 2)))
-    elseif mark == 45 then  -- -
-        return nil, "Redis answered " .. sub(line, 2)
-    end
-    return nil, "not a Redis reply"
-end
+local queue, first, last = {}, 1, 0
+local leading, since = false, 0
+local spare = {}             -- semaphores that nobody uses
 
 local refused = -1
 
@@ -120,25 +55,70 @@ local function connect(sock)
     return true
 end
 
-local function talk(sock, commands, limit_ms)
-    sock:settimeout(limit_ms)
+-- Opens a connection, or takes one of the pool, and sends; the reader of its replies, or nil, err.
+local function send(sock, request)
     local ok, err = connect(sock)
     if not ok then
         return nil, err
     end
     local fresh = sock:getreusedtimes() == 0
-    local request = encode(commands)
     ok, err = sock:send(fresh and AUTH .. request or request)
     if not ok then
         return nil, "send: " .. err
     end
+    local reader = resp.reader(sock)
     if fresh then
-        ok, err = read_reply(sock)
-        if not ok then
-            return nil, err
+        ok, err = resp.replies(reader, 1)
+        if not ok or reader.refused then
+            return nil, err or "Redis answered " .. reader.refused
         end
     end
-    return read_array(sock, #commands)
+    return reader
+end
+
+-- Replies of one job, into it: `replies`, or `err`. False when nothing more can be read.
+local function take(reader, job)
+    local replies, err = resp.replies(reader, job.count)
+    if not replies then
+        job.err = err
+        return false
+    end
+    if reader.refused then
+        job.err, job.refused, reader.refused = "Redis answered " .. reader.refused, true, nil
+    else
+        job.replies = replies
+    end
+    return true
+end
+
+-- One round trip for all `jobs`. Returns nil and why not when some could not be answered.
+local function talk(sock, jobs, size, limit_ms)
+    sock:settimeout(limit_ms)
+    local request = jobs[1].request
+    if size > 1 then
+        local requests = {}
+        for i = 1, size do
+            requests[i] = jobs[i].request
+        end
+        request = concat(requests)
+    end
+    local reader, err = send(sock, request)
+    if not reader then
+        return nil, err
+    end
+    local clean = true
+    for i = 1, size do
+        if not take(reader, jobs[i]) then
+            return nil, jobs[i].err
+        end
+        clean = clean and not jobs[i].refused
+    end
+    if clean and not resp.has_more(reader) then
+        sock:setkeepalive(IDLE_MS, POOL)
+    else
+        sock:close()
+    end
+    return true
 end
 
 local complained = 0
@@ -152,27 +132,123 @@ local function complain(err)
     end
 end
 
+-- A round trip that always comes back: every job has replies or err afterwards. Whether Redis could be talked to.
+local function round_trip(jobs, size, limit_ms)
+    local sock = tcp()
+    local fine, ok, err = pcall(talk, sock, jobs, size, limit_ms)
+    if fine and ok then
+        return true
+    end
+    err = fine and err or "defect: " .. tostring(ok)
+    sock:close()
+    complain(err)
+    for i = 1, size do
+        jobs[i].err = jobs[i].err or err
+    end
+    return false
+end
+
+-- The job that has waited longest, or nil.
+local function pop()
+    while first <= last do
+        local job = queue[first]
+        queue[first] = nil
+        first = first + 1
+        if not job.gone then
+            return job
+        end
+    end
+    first, last = 1, 0
+end
+
+-- `job` and those that wait, as many as fit into one round trip.
+local function gather(job)
+    local jobs, size = { job }, 1
+    while size < BATCH do
+        local other = pop()
+        if not other then
+            break
+        end
+        size = size + 1
+        jobs[size] = other
+    end
+    return jobs, size
+end
+
+local function fail_all(err)
+    local job = pop()
+    while job do
+        job.err = err
+        job.semaphore:post(1)
+        job = pop()
+    end
+end
+
+-- Talks to Redis for `job` and all that wait; wakes them, and the next leader.
+local function lead(job)
+    leading, since = true, now()
+    local jobs, size = gather(job)
+    if not round_trip(jobs, size, timeout_ms) then
+        fail_all(job.err or "another request on the same connection failed")
+    end
+    for i = 2, size do
+        jobs[i].semaphore:post(1)
+    end
+    local successor = pop()
+    if successor then
+        successor.leads, since = true, now()
+        successor.semaphore:post(1)
+    else
+        leading = false
+    end
+end
+
+-- Until a leader has answered for `job`, or made it the leader.
+local function wait(job)
+    if last - first >= QUEUE then
+        job.err = "too many requests wait for it"
+        return
+    end
+    job.semaphore = table.remove(spare) or semaphore.new(0)
+    last = last + 1
+    queue[last] = job
+    if job.semaphore:wait(PATIENCE) then
+        spare[#spare + 1] = job.semaphore
+    else
+        job.gone, job.err = true, "forgotten for " .. PATIENCE .. " s"
+    end
+end
+
 local function failed(commands, err)
     metrics.count("nightfeed_store_failures_total", "")
     return nil, "failed to ask Redis (" .. tostring(commands[1] and commands[1][1]) .. "): " .. err
 end
 
--- commands: argument lists, { { "GET", key }, … }; opts.timeout_ms: another timeout than redis_timeout_ms.
--- The replies in the same order, or nil and "failed to …" after which nothing is known to have been stored.
+-- commands: argument lists, { { "GET", key }, … }; opts.timeout_ms: another timeout than redis_timeout_ms, and a
+-- connection of one's own. The replies in the same order, or nil and "failed to …" after which nothing is known to have
+-- been stored.
 function _M.exec(commands, opts)
-    local since = now() - refused
-    if since >= 0 and since < PAUSE then
+    local ago = now() - refused
+    if ago >= 0 and ago < PAUSE then
         return failed(commands, "it refused a connection a moment ago")
     end
-    local sock = tcp()
-    local replies, err = talk(sock, commands, opts and opts.timeout_ms or timeout_ms)
-    if not replies then
-        sock:close()
-        complain(err)
-        return failed(commands, err)
+    local job = { request = resp.encode(commands), count = #commands }
+    if opts then
+        round_trip({ job }, 1, opts.timeout_ms or timeout_ms)
+    else
+        if leading and now() - since < STALE then
+            wait(job)
+            if job.leads then
+                lead(job)
+            end
+        else
+            lead(job)
+        end
     end
-    sock:setkeepalive(IDLE_MS, POOL)
-    return replies
+    if not job.replies then
+        return failed(commands, job.err or "no reply")
+    end
+    return job.replies
 end
 
 return _M

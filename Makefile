@@ -12,13 +12,20 @@ LENGTH ?= 200
 JOBS ?= 2
 GROWTH ?=
 FEED ?=
+# bench-edge: parts (all), users, seconds of each load, how often each is repeated, connections, nginx workers.
+ONLY ?=
+EDGE_USERS := $(if $(filter file,$(origin USERS)),100000,$(USERS))
+SECONDS ?= 5
+REPEATS ?= 3
+CONNECTIONS ?= 64
+WORKERS ?= 1
 
 PYTHON_IN_VENV := $(VENV)/bin/python
 STACK = $(PYTHON_IN_VENV) scripts/stack.py
 PORT_OPTION = $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test test-faults bench-nightly lint clean
+.PHONY: help up down status demo test test-faults bench-nightly bench-edge lint clean
 
 help: ## this list
 	@echo "Nightfeed: make TARGET [RUN=run directory (run)] [PORT=port of the edge (8080)]"
@@ -41,7 +48,7 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 	@$(PYTHON_IN_VENV) scripts/demo.py --run '$(RUN)' $(PORT_OPTION)
 
 test: ## all tests, on stacks of their own
-	@scripts/install.sh run test
+	@scripts/install.sh run test bench
 	@$(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-faults: ## the night's fault tests at full length: every step, 100 random kills, all of Redis's faults
@@ -52,6 +59,11 @@ bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TO
 	@scripts/install.sh run
 	@$(PYTHON_IN_VENV) scripts/bench/nightly.py --users $(USERS) --seen $(SEEN) --top $(TOP) --length $(LENGTH) \
 	    --jobs $(JOBS) $(if $(GROWTH),--growth) $(if $(FEED),--feed)
+
+bench-edge: ## the edge against nginx alone [ONLY=beacon1,feed USERS=100000 SECONDS=5 REPEATS=3 CONNECTIONS=64 WORKERS=1]
+	@scripts/install.sh run bench
+	@$(PYTHON_IN_VENV) scripts/bench/edge.py --users $(EDGE_USERS) --seen $(SEEN) --seconds $(SECONDS) \
+	    --repeats $(REPEATS) --connections $(CONNECTIONS) --nginx-workers $(WORKERS) $(if $(ONLY),--only $(ONLY))
 
 lint: ## ruff, mypy, luacheck, and nginx on the rendered configuration
 	@scripts/install.sh run lint

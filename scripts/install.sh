@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing, and nothing when nothing is: Debian packages (root or sudo), then the virtual environment.
 #
-#   scripts/install.sh run [test] [lint]
+#   scripts/install.sh run [test] [lint] [bench]
 #
 # PYTHON   the Python to build on, 3.11 or newer (python3)
 # NIGHTFEED_VENV   where the virtual environment lives (.venv)
@@ -59,7 +59,8 @@ missing_packages() {
             run) ;;
             test) have chromium chromium-browser google-chrome google-chrome-stable || packages="$packages chromium" ;;
             lint) have luacheck || packages="$packages lua-check" ;;
-            *) fail "unknown purpose $purpose: run, test or lint" ;;
+            bench) have wrk || packages="$packages wrk" ;;
+            *) fail "unknown purpose $purpose: run, test, lint or bench" ;;
         esac
     done
     echo "${packages# }"
@@ -135,7 +136,8 @@ python() {
         fail "Python 3.11 or newer is needed; $PYTHON is $("$PYTHON" --version 2>&1). Name another: PYTHON=python3.12 make …"
     [ -x "$VENV/bin/python" ] && [ -x "$VENV/bin/pip" ] || "$PYTHON" -m venv "$VENV"
     "$VENV/bin/python" scripts/install_check.py "$@" && return
-    extras=$(printf '%s\n' "$@" | sed '/^run$/d' | paste -s -d , -)
+    # The benchmarks' load generator is no Python package.
+    extras=$(printf '%s\n' "$@" | sed '/^run$/d; /^bench$/d' | paste -s -d , -)
     echo "installing Python packages into $VENV"
     "$VENV/bin/python" -m pip install --quiet --editable ".${extras:+[$extras]}"
 }

@@ -1,6 +1,6 @@
 """Exit 0 when the virtual environment has all that setup.cfg asks for: then nothing is fetched.
 
-python scripts/install_check.py run [test] [lint]
+python scripts/install_check.py run [test] [lint] [bench]
 """
 
 import configparser
@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def wanted(purpose: str) -> list[Requirement]:
-    """The requirements of the package itself (``run``) or of one of its extras."""
+    """The requirements of the package itself (``run``) or of one of its extras; a purpose without one has none."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     text = parser["options"]["install_requires"]
     if purpose != "run":
-        text += parser["options.extras_require"][purpose]
+        text += parser["options.extras_require"].get(purpose, "")
     return [Requirement(line) for line in text.split("\n") if line.strip()]
 
 

@@ -26,22 +26,22 @@ USERS = 4000  # whose keys are packed at once
 BLURB = "What a card of this size says about it, in a line or two of plain text. " * 2
 
 
-def catalogue(store: Store, year: Year) -> None:
-    """Put every item of the year, those that were removed since as removed ones."""
+def catalogue(store: Store, year: Year, blurb: str = BLURB) -> None:
+    """Put every item of the year, those that were removed since as removed ones. ``blurb`` is in the data of each."""
     keys = [keyspace.key(name) for name in ("ids", "categories", "records", "meta", "version", "changes")]
     removed = year.removed
     for start in range(0, ITEMS, BATCH):
         rows = range(start, min(start + BATCH, ITEMS))
-        cells = [cell for row in rows for cell in _item(year, row, bool(removed[row]))]
+        cells = [cell for row in rows for cell in _item(year, row, bool(removed[row]), blurb)]
         store.redis.fcall("nightfeed_put", len(keys), *keys, *cells)
 
 
-def _item(year: Year, row: int, removed: bool) -> tuple[str | bytes | int, ...]:
+def _item(year: Year, row: int, removed: bool, blurb: str) -> tuple[str | bytes | int, ...]:
     """What nightfeed_put takes for one item."""
     posted, name, category = int(year.posted[row]), f"item-{row + 1}", f"category {year.category[row] + 1}"
     kind = int(year.evergreen[row])
     record = {"id": name, "category": category, "kind": ("timely", "evergreen")[kind], "posted_at": rfc3339(posted),
-              "data": {"title": f"Item {row + 1}", "url": f"/items/{row + 1}", "text": BLURB}}
+              "data": {"title": f"Item {row + 1}", "url": f"/items/{row + 1}", "text": blurb}}
     flags = FLAG_REMOVED if removed else 0
     return (name, category, b"" if removed else orjson.dumps(record), posted, 0, int(year.social[row]), kind, flags)
 

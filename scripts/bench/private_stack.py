@@ -26,7 +26,7 @@ class PrivateStack:
 
     def __init__(self, **settings: Any) -> None:
         self.run = Path(tempfile.mkdtemp(prefix="nf-bench-"))
-        self.port = _free_port()
+        self.port = free_port()
         values = {"port": self.port, "rate_limit": "off", **settings}
         lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         (self.run / "nightfeed.toml").write_text("\n".join(lines) + "\n")
@@ -50,9 +50,9 @@ class PrivateStack:
         named = {config.PREFIX + name.upper(): str(value) for name, value in settings.items()}
         return {**outside, "NIGHTFEED_RUN": str(self.run), **named}
 
-    def edge(self) -> None:
-        """Start nginx and the API, too."""
-        stack.up(self.run, self.environ())
+    def edge(self, **settings: Any) -> None:
+        """Start nginx and the API, too, or give running ones other settings."""
+        stack.up(self.run, self.environ(**settings))
 
     def redis_pid(self) -> int:
         """The process of its Redis."""
@@ -83,7 +83,8 @@ class PrivateStack:
                 signal.signal(number, handler)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,115 @@
+"""`make bench-edge`: how fast the edge is against what nginx does by itself, in one run on one machine.
+
+python scripts/bench/edge.py --users 100000 --only beacon1,feed --seconds 5 --repeats 3 --connections 64
+
+Starts a private stack, fills it, and prints a table and then, as the last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from redis.exceptions import RedisError
+
+from scripts.bench import edge_page, edge_table, machine
+from scripts.bench.edge_load import Loader
+from scripts.bench.edge_options import EdgeOptions, arguments
+from scripts.bench.edge_parts import Rounds
+from scripts.bench.edge_server import Server
+from scripts.bench.edge_site import Site
+from scripts.bench.pipe import PipeError
+from scripts.bench.private_stack import SIGNALS, PrivateStack
+from scripts.stack_process import StackError
+from worker.store.connect import StoreError
+
+LENGTH = 200
+NOTES = (
+    "medians of the repeats; a share is that of two loads that followed each other",
+    "the ceiling is /healthz of the same nginx, asked by wrk without any Lua of its own",
+    "a beacon is of a random user with a valid token, and each of its events is the first of that user and item",
+    "fixed is the page of median size with the same headers, held in nginx's configuration, without an access log",
+    "cost_per_request is of the median repeat; us is the processor's time in user space and in the kernel together",
+    "other_work_cores are the cores that other programs kept busy during a measurement: near 0, or measure again",
+)
+
+
+class Bench:
+    """One benchmark on one private stack."""
+
+    def __init__(self, stack: PrivateStack, options: EdgeOptions) -> None:
+        self._stack, self._options = stack, options
+        self._start = time.monotonic()
+        self._site, self._server = Site(stack, options, self._say), Server(stack)
+
+    def run(self) -> dict[str, Any]:
+        """All parts in order, and the result as it is printed."""
+        options, described = self._options, machine.describe(self._stack.store.redis)
+        data = self._site.fill()
+        self._server.start(options.nginx_workers)
+        self._server.page, page = edge_page.sample(self._site)
+        self._server.start(options.nginx_workers)
+        parts = self._parts()
+        errors = sum(part["errors"] for part in parts.values() if part)
+        return {
+            "bench": "edge", "users": options.users, "connections": options.connections, "threads": options.threads,
+            "seconds": options.seconds, "repeats": options.repeats, "nginx_workers": options.nginx_workers,
+            "browser_headers": options.browser_headers, "only": options.only, "errors": errors, **parts,
+            "page": page, "data": data, "machine": described, "notes": NOTES,
+            "bench_seconds": round(time.monotonic() - self._start, 1),
+        }  # fmt: skip
+
+    def _parts(self) -> dict[str, Any]:
+        loader = Loader(self._site, self._server)
+        return Rounds(loader, self._say).run(self._options.only, self._options.repeats)
+
+    def _say(self, what: str) -> None:
+        if _received:
+            raise SystemExit(128 + _received[0])
+        print(f"[{time.monotonic() - self._start:6.1f} s] {what}", file=sys.stderr, flush=True)
+
+
+# Signals that came. An exception that one raises is lost when it strikes a finaliser: the next phase raises it again.
+_received: list[int] = []
+
+
+def _interrupted(number: int, _frame: object) -> NoReturn:
+    _received.append(number)
+    raise SystemExit(128 + number)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0 when done, 1 when it failed or a request did, 128 + n when signal n ended it."""
+    options = arguments(argv)
+    for number in SIGNALS:
+        signal.signal(number, _interrupted)
+    try:
+        with PrivateStack(list_length=LENGTH) as stack:
+            result = Bench(stack, options).run()
+    except (StackError, StoreError, PipeError, RedisError, OSError) as error:
+        print(f"bench-edge: {error}", file=sys.stderr)
+        return 1
+    print(edge_table.text(result))
+    print(json.dumps(result))
+    return verdict(result)
+
+
+def verdict(result: dict[str, Any]) -> int:
+    """1, with a message, when requests failed or Redis counted anything but what was acknowledged; else 0."""
+    beacon20 = result.get("beacon20") or {"all_found": True}
+    if result["errors"]:
+        print(f"bench-edge: {result['errors']} requests failed: see faults", file=sys.stderr)
+    if not beacon20["all_found"]:
+        print(f"bench-edge: {beacon20['acknowledged']} events were acknowledged and {beacon20['counted']} counted",
+              file=sys.stderr)
+    return 1 if result["errors"] or not beacon20["all_found"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""One load on the private stack: what was sent, what was answered, what it cost whom, and what else ran meanwhile."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.bench import edge_usage, edge_wrk
+from scripts.bench.edge_page import PATH
+from scripts.bench.edge_server import Server
+from scripts.bench.edge_site import FIRST_NEW, NEW_ITEMS, Site
+from scripts.bench.edge_usage import Usage
+from scripts.bench.edge_wrk import Report
+from scripts.bench.other_work import OtherWork
+
+EXPECTED = {("beacon", 204), ("feed", 200), ("metrics", 200)}
+
+
+@dataclass(frozen=True)
+class Load:
+    """One measurement: ``count`` answers in ``seconds``, ``faults`` by name, and each request's cost by process."""
+
+    count: int
+    seconds: float
+    faults: dict[str, int]
+    cost: dict[str, dict[str, float]]
+    other_work_cores: float
+    report: Report
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second."""
+        return self.count / self.seconds
+
+
+class Loader:
+    """Puts loads on one site."""
+
+    def __init__(self, site: Site, server: Server) -> None:
+        self.site, self.server, self._options = site, server, site.options
+
+    def healthz(self) -> Load:
+        """The ceiling: nothing but nginx and the generator, which sends the same bytes each time."""
+        return self._run("report.lua", self.site.stack.port, "/healthz", {})
+
+    def beacons(self, events: int) -> Load:
+        """Beacons of random users, each with so many impressions of new items."""
+        return self._visits(self.site.stack.port, 1, 0, events)
+
+    def feeds(self) -> Load:
+        """First pages of random users."""
+        return self._visits(self.site.stack.port, 0, 1, 1)
+
+    def fixed(self) -> Load:
+        """The same requests as ``feeds``, answered by a fixed body."""
+        return self._visits(self.server.fixed_port, 0, 1, 1)
+
+    def mixed(self) -> Load:
+        """Four beacons with one event to one first page."""
+        return self._visits(self.site.stack.port, 4, 1, 1)
+
+    def visits(self, beacons: int, others: int, events: int) -> dict[str, object]:
+        """The options of wrk/visits.lua and wrk/open_loop.lua."""
+        site, options = self.site, self._options
+        return {"users": site.tokens, "next": site.next, "first": FIRST_NEW, "items": NEW_ITEMS, "beacons": beacons,
+                "others": others, "events": events, "ts": int(time.time() * 1000) - 1000, "path": PATH,
+                "seconds": options.seconds, "threads": options.threads, "full": int(options.browser_headers)}
+
+    def _visits(self, port: int, beacons: int, others: int, events: int) -> Load:
+        return self._run("visits.lua", port, "/", self.visits(beacons, others, events))
+
+    def _run(self, script: str, port: int, path: str, more: dict[str, object]) -> Load:
+        options, ours = self._options, self.server.pids()
+        redis = self.site.stack.redis_pid()
+        seconds = options.seconds + (edge_wrk.REST_SECONDS if more else 0)
+        before, answered = self._usage(), self.server.answers()
+        with OtherWork(*ours, redis) as others:
+            report = edge_wrk.run(script, f"http://127.0.0.1:{port}{path}", seconds, options.connections,
+                                  options.threads, more)
+        spent = {name: after - before[name] for name, after in self._usage().items()}
+        faults = dict(report.faults) | unexpected(answered, self.server.answers())
+        if more and report.requests != report.answers:
+            faults["unanswered"] = abs(report.requests - report.answers)
+        cost = {name: usage.each(report.answers) for name, usage in {**spent, "generator": report.usage}.items()}
+        took = report.sending if more else report.seconds
+        return Load(report.answers, took or report.seconds, faults, cost, others.cores, report)
+
+    def _usage(self) -> dict[str, Usage]:
+        return {"nginx": edge_usage.of(self.server.pids()), "redis": edge_usage.of([self.site.stack.redis_pid()])}
+
+
+def unexpected(before: dict[tuple[str, int], int], after: dict[tuple[str, int], int]) -> dict[str, int]:
+    """Answers that a load should not have got, by route and status."""
+    grown = {key: count - before.get(key, 0) for key, count in after.items() if key not in EXPECTED}
+    return {f"{route} {status}": count for (route, status), count in sorted(grown.items()) if count}
+
+
+def summary(loads: Sequence[Load]) -> dict[str, Any]:
+    """Medians of the repeats of one load, and all of them."""
+    middle = sorted(loads, key=lambda load: load.per_second)[len(loads) // 2]
+    faults: dict[str, int] = {}
+    for load in loads:
+        for name, count in load.faults.items():
+            faults[name] = faults.get(name, 0) + count
+    return {
+        "requests_per_second": round(statistics.median(load.per_second for load in loads)),
+        "repeats": [round(load.per_second) for load in loads],
+        "requests": sum(load.count for load in loads),
+        "errors": sum(faults.values()),
+        "faults": faults,
+        "cost_per_request": middle.cost,
+        "other_work_cores": [load.other_work_cores for load in loads],
+    }

@@ -1,0 +1,109 @@
+-- The requests of visits.lua and open_loop.lua: users, the new items each of them has left, and ready-made texts.
+
+local ffi = require("ffi")
+local random = math.random
+
+local HEADERS = "Host: bench\r\n"
+local BROWSER = HEADERS
+    .. "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36\r\n"
+    .. "Accept: */*\r\nAccept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\n"
+    .. "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"
+    .. "Origin: http://bench\r\nReferer: http://bench/\r\n"
+local WORD = 4
+
+local _M = {}
+_M.__index = _M
+
+local function parse(arguments)
+    local options = {}
+    for _, argument in ipairs(arguments) do
+        local name, value = argument:match("^(%w+)=(.*)$")
+        if not name then
+            error("an option must be name=value, not " .. argument, 0)
+        end
+        options[name] = tonumber(value) or value
+    end
+    return options
+end
+
+local function read(path, from, length)
+    local file = assert(io.open(path, "rb"))
+    file:seek("set", from)
+    local text = file:read(length)
+    file:close()
+    return text
+end
+
+-- This thread's users: as many lines as the others have, and the rest of them for the last.
+local function share(self, index)
+    local tokens = {}
+    for token in io.lines(self.users) do
+        tokens[#tokens + 1] = token
+    end
+    local each = math.floor(#tokens / self.threads)
+    self.from = index * each
+    self.count = index == self.threads - 1 and #tokens - self.from or each
+    self.tokens = {}
+    for u = 1, self.count do
+        self.tokens[u] = tokens[self.from + u] .. "\r\n"
+    end
+end
+
+local function open_next(self)
+    self.used = ffi.new("uint32_t[?]", self.count + 1)
+    ffi.copy(self.used + 1, read(self.next, self.from * WORD, self.count * WORD), self.count * WORD)
+end
+
+function _M.open(arguments, index)
+    local self = setmetatable(parse(arguments), _M)
+    share(self, index)
+    open_next(self)
+    local headers = self.full == 1 and BROWSER or HEADERS
+    self.post = "POST /beacon HTTP/1.1\r\n" .. headers .. "Content-Type: text/plain;charset=UTF-8\r\nAuthorization: Bearer "
+    self.get = "GET " .. self.path .. " HTTP/1.1\r\n" .. headers .. "Authorization: Bearer "
+    self.bodies = {}
+    math.randomseed(self.ts % 2147483647 + index)
+    return self
+end
+
+-- What follows the token in a beacon whose first item is the new one at `start` (0…), made once for each.
+local function body(self, start)
+    local events = {}
+    for i = 1, self.events do
+        events[i] = ('{"event":"impression","item":"item-%d","ts":%.0f,"position":%d,"list":17}')
+            :format(self.first + start + i - 1, self.ts + i, i)
+    end
+    local text = '{"events":[' .. table.concat(events, ",") .. "]}"
+    self.bodies[start] = ("Content-Length: %d\r\n\r\n%s"):format(#text, text)
+    return self.bodies[start]
+end
+
+-- A beacon of a random user who has enough new items left, or of the next one who has; nil when nobody has.
+function _M:beacon()
+    local user, used, last = random(self.count), self.used, self.items - self.events
+    local tried = 0
+    while used[user] > last do
+        user, tried = user % self.count + 1, tried + 1
+        if tried > self.count then
+            return nil
+        end
+    end
+    local start = used[user]
+    used[user] = start + self.events
+    return self.post .. self.tokens[user] .. (self.bodies[start] or body(self, start))
+end
+
+-- A random user's page.
+function _M:page()
+    return self.get .. self.tokens[random(self.count)] .. "\r\n"
+end
+
+-- Writes down which items were used.
+function _M:close()
+    local file = assert(io.open(self.next, "r+b"))
+    file:seek("set", self.from * WORD)
+    file:write(ffi.string(self.used + 1, self.count * WORD))
+    file:close()
+end
+
+return _M

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from redis.exceptions import RedisError
 
-from scripts.bench import edge_page, edge_table, machine
+from scripts.bench import edge_falcon, edge_mixed, edge_page, edge_table, machine
 from scripts.bench.edge_load import Loader
 from scripts.bench.edge_options import EdgeOptions, arguments
 from scripts.bench.edge_parts import Rounds
@@ -66,8 +66,13 @@ class Bench:
         }  # fmt: skip
 
     def _parts(self) -> dict[str, Any]:
-        loader = Loader(self._site, self._server)
-        return Rounds(loader, self._say).run(self._options.only, self._options.repeats)
+        loader, options = Loader(self._site, self._server), self._options
+        parts: dict[str, Any] = Rounds(loader, self._say).run(options.only, options.repeats)
+        if "mixed" in options.only:
+            parts["mixed"] = edge_mixed.measure(loader, options.repeats, self._say)
+        if "falcon" in options.only:
+            parts["falcon"] = edge_falcon.measure(loader, options.repeats, self._say)
+        return parts
 
     def _say(self, what: str) -> None:
         if _received:

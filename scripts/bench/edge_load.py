@@ -15,6 +15,7 @@ from scripts.bench.edge_site import FIRST_NEW, NEW_ITEMS, Site
 from scripts.bench.edge_usage import Usage
 from scripts.bench.edge_wrk import Report
 from scripts.bench.other_work import OtherWork
+from scripts.bench.processes import descendants
 
 EXPECTED = {("beacon", 204), ("feed", 200), ("metrics", 200)}
 
@@ -46,9 +47,12 @@ class Loader:
         """The ceiling: nothing but nginx and the generator, which sends the same bytes each time."""
         return self._run("report.lua", self.site.stack.port, "/healthz", {})
 
-    def beacons(self, events: int) -> Load:
-        """Beacons of random users, each with so many impressions of new items."""
-        return self._visits(self.site.stack.port, 1, 0, events)
+    def beacons(self, events: int, port: int = 0, pid: int = 0) -> Load:
+        """Beacons of random users, each with so many impressions of new items.
+
+        To the edge, or to another server on ``port``; ``pid`` is its main process then.
+        """
+        return self._visits(port or self.site.stack.port, 1, 0, events, pid)
 
     def feeds(self) -> Load:
         """First pages of random users."""
@@ -69,18 +73,17 @@ class Loader:
                 "others": others, "events": events, "ts": int(time.time() * 1000) - 1000, "path": PATH,
                 "seconds": options.seconds, "threads": options.threads, "full": int(options.browser_headers)}
 
-    def _visits(self, port: int, beacons: int, others: int, events: int) -> Load:
-        return self._run("visits.lua", port, "/", self.visits(beacons, others, events))
+    def _visits(self, port: int, beacons: int, others: int, events: int, pid: int = 0) -> Load:
+        return self._run("visits.lua", port, "/", self.visits(beacons, others, events), pid)
 
-    def _run(self, script: str, port: int, path: str, more: dict[str, object]) -> Load:
-        options, ours = self._options, self.server.pids()
-        redis = self.site.stack.redis_pid()
+    def _run(self, script: str, port: int, path: str, more: dict[str, object], pid: int = 0) -> Load:
+        options, families = self._options, self._families(pid)
         seconds = options.seconds + (edge_wrk.REST_SECONDS if more else 0)
-        before, answered = self._usage(), self.server.answers()
-        with OtherWork(*ours, redis) as others:
+        before, answered = _usage(families), self.server.answers()
+        with OtherWork(*(one for pids in families.values() for one in pids)) as others:
             report = edge_wrk.run(script, f"http://127.0.0.1:{port}{path}", seconds, options.connections,
                                   options.threads, more)
-        spent = {name: after - before[name] for name, after in self._usage().items()}
+        spent = {name: after - before[name] for name, after in _usage(families).items()}
         faults = dict(report.faults) | unexpected(answered, self.server.answers())
         if more and report.requests != report.answers:
             faults["unanswered"] = abs(report.requests - report.answers)
@@ -88,8 +91,14 @@ class Loader:
         took = report.sending if more else report.seconds
         return Load(report.answers, took or report.seconds, faults, cost, others.cores, report)
 
-    def _usage(self) -> dict[str, Usage]:
-        return {"nginx": edge_usage.of(self.server.pids()), "redis": edge_usage.of([self.site.stack.redis_pid()])}
+    def _families(self, pid: int) -> dict[str, list[int]]:
+        """Processes by what they are; those of another server when ``pid`` names one."""
+        families = {"nginx": self.server.pids(), "redis": [self.site.stack.redis_pid()]}
+        return {**families, "falcon": descendants(pid)} if pid else families
+
+
+def _usage(families: dict[str, list[int]]) -> dict[str, Usage]:
+    return {name: edge_usage.of(pids) for name, pids in families.items()}
 
 
 def unexpected(before: dict[tuple[str, int], int], after: dict[tuple[str, int], int]) -> dict[str, int]:

@@ -9,6 +9,8 @@ PARTS = {
     "beacon1": "beacons with one event, against /healthz",
     "beacon20": "beacons with twenty events, each counted in Redis afterwards",
     "feed": "first pages, against a fixed body of the same size",
+    "mixed": "four beacons to a page: the maximum, and latency at half and at 80 % of it",
+    "falcon": "the same beacon in falcon under gunicorn",
 }
 NUMBERS = (
     ("users", 100_000, "users, each with a list and what they have seen"),

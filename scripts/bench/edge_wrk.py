@@ -51,9 +51,14 @@ def parse(text: str, usage: Usage) -> Report:
     raise StackError(f"wrk reported nothing; it printed: {text.strip()[-TAIL:] or '(nothing)'}")
 
 
-def run(script: str, url: str, seconds: int, connections: int, threads: int,
-        options: Mapping[str, object]) -> Report:
+def run(script: str, url: str, seconds: int, connections: int, threads: int, options: Mapping[str, object]) -> Report:
     """One load. Raises StackError with what wrk printed when it fails."""
+    return parse(*execute(script, url, seconds, connections, threads, options))
+
+
+def execute(script: str, url: str, seconds: int, connections: int, threads: int,
+            options: Mapping[str, object]) -> tuple[str, Usage]:
+    """What wrk printed, and what it used of the processor. Raises StackError when it fails."""
     command = [_program(), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECONDS}s",
                "-s", str(SCRIPTS / script), url, "--", *(f"{name}={value}" for name, value in options.items())]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -63,7 +68,7 @@ def run(script: str, url: str, seconds: int, connections: int, threads: int,
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise StackError(f"wrk failed with exit code {process.returncode}: {text.strip()[-TAIL:]}")
-    return parse(text, Usage(spent.ru_utime, spent.ru_stime, spent.ru_nvcsw + spent.ru_nivcsw))
+    return text, Usage(spent.ru_utime, spent.ru_stime, spent.ru_nvcsw + spent.ru_nivcsw)
 
 
 def _program() -> str:

@@ -101,6 +101,8 @@ def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None
         "LISTEN": bracketed(settings.listen),
         "PORT": str(settings.port),
         "WORKERS": str(settings.nginx_workers or "auto"),
+        "CONNECTIONS": str(settings.worker_connections),
+        "DESCRIPTORS": str(descriptors(settings.worker_connections)),
         "USER": f"user {user};" if user else "",
         "MODULES": modules,
         "LUA_PATH": f"{ROOT}/lua/?.lua;;",
@@ -110,6 +112,11 @@ def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None
     }
     for name in ("nginx.conf", "edge.conf", "cors.conf"):
         write(run / "nginx" / name, render((ROOT / "nginx" / name).read_text(), values, f"nginx/{name}"))
+
+
+def descriptors(worker_connections: int) -> int:
+    """How many files and sockets an nginx worker with so many connections may have open."""
+    return 2 * worker_connections + 2000
 
 
 def bracketed(address: str) -> str:

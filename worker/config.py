@@ -40,6 +40,8 @@ class Settings:
     port: int = _setting(8080, "port of the edge", 1, 65535)
     listen: str = _setting("127.0.0.1", "address the edge listens on", form=r"[0-9A-Fa-f.:]+")
     nginx_workers: int = _setting(0, "nginx worker processes; 0: one a core", 0, 256)
+    worker_connections: int = _setting(9000, "connections of one nginx worker, those to Redis and the API among them",
+                                       64, 1_000_000)
     api_workers: int = _setting(1, "gunicorn worker processes", 1, 64)
     window_days: int = _setting(60, "days for which a seen item stays away, and a user counts as active", 1, 90)
     gap: int = _setting(3, "positions between two items of one category", 0, 20)

@@ -18,7 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from redis.exceptions import RedisError
 
-from scripts.bench import edge_falcon, edge_mixed, edge_page, edge_table, machine
+from scripts.bench import (
+    edge_falcon,
+    edge_mixed,
+    edge_open,
+    edge_page,
+    edge_profile,
+    edge_table,
+    edge_workers,
+    machine,
+)
 from scripts.bench.edge_load import Loader
 from scripts.bench.edge_options import EdgeOptions, arguments
 from scripts.bench.edge_parts import Rounds
@@ -72,6 +81,12 @@ class Bench:
             parts["mixed"] = edge_mixed.measure(loader, options.repeats, self._say)
         if "falcon" in options.only:
             parts["falcon"] = edge_falcon.measure(loader, options.repeats, self._say)
+        if "profile" in options.only:
+            parts["profile"] = edge_profile.measure(loader, self._say)
+        if "workers" in options.only:
+            parts["workers"] = edge_workers.measure(loader, options.repeats, self._say)
+        if "open" in options.only:
+            parts["open"] = edge_open.measure(loader, self._say)
         return parts
 
     def _say(self, what: str) -> None:

@@ -11,6 +11,9 @@ PARTS = {
     "feed": "first pages, against a fixed body of the same size",
     "mixed": "four beacons to a page: the maximum, and latency at half and at 80 % of it",
     "falcon": "the same beacon in falcon under gunicorn",
+    "workers": "healthz, beacon1 and feed with one and with two nginx workers",
+    "profile": "instructions and system calls of a request, by perf",
+    "open": "many connections open at once",
 }
 NUMBERS = (
     ("users", 100_000, "users, each with a list and what they have seen"),
@@ -20,6 +23,7 @@ NUMBERS = (
     ("connections", 64, "connections of a load"),
     ("threads", 1, "threads of the load generator"),
     ("nginx-workers", 1, "nginx workers"),
+    ("open-connections", 50_000, "connections that are open at once in the part open"),
     ("seed", 1, "seed of all data"),
 )
 
@@ -35,6 +39,7 @@ class EdgeOptions:
     connections: int
     threads: int
     nginx_workers: int
+    open_connections: int
     seed: int
     browser_headers: bool
     only: tuple[str, ...]

@@ -67,14 +67,14 @@ def _switches(task: Path) -> int:
         return 0
 
 
-def resident_bytes(pids: Iterable[int]) -> int:
-    """Memory that the processes have resident (VmRSS), in bytes."""
-    return sum(map(_resident, pids))
+def private_bytes(pids: Iterable[int]) -> int:
+    """Memory of the processes' own that is resident (RssAnon), in bytes; what they share is not in it."""
+    return sum(map(_private, pids))
 
 
-def _resident(pid: int) -> int:
+def _private(pid: int) -> int:
     try:
-        match = re.search(r"^VmRSS:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        match = re.search(r"^RssAnon:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     except OSError:
         return 0
     return int(match[1]) * 1024 if match else 0

@@ -59,9 +59,8 @@ def run(script: str, url: str, seconds: int, connections: int, threads: int, opt
 def execute(script: str, url: str, seconds: int, connections: int, threads: int,
             options: Mapping[str, object]) -> tuple[str, Usage]:
     """What wrk printed, and what it used of the processor. Raises StackError when it fails."""
-    command = [_program(), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECONDS}s",
-               "-s", str(SCRIPTS / script), url, "--", *(f"{name}={value}" for name, value in options.items())]
-    with started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    words = command(script, url, seconds, connections, threads, options)
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         text = process.stdout.read().decode(errors="replace")
         _, status, spent = os.wait4(process.pid, 0)
@@ -69,6 +68,13 @@ def execute(script: str, url: str, seconds: int, connections: int, threads: int,
     if process.returncode != 0:
         raise StackError(f"wrk failed with exit code {process.returncode}: {text.strip()[-TAIL:]}")
     return text, Usage(spent.ru_utime, spent.ru_stime, spent.ru_nvcsw + spent.ru_nivcsw)
+
+
+def command(script: str, url: str, seconds: int, connections: int, threads: int,
+            options: Mapping[str, object]) -> list[str]:
+    """The command line of wrk."""
+    return [_program(), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECONDS}s",
+            "-s", str(SCRIPTS / script), url, "--", *(f"{name}={value}" for name, value in options.items())]
 
 
 def _program() -> str:

@@ -13,6 +13,7 @@ local here = debug.getinfo(1, "S").source:match("^@(.*/)")
 local clock = dofile(here .. "clock.lua")
 local sockets = dofile(here .. "sockets.lua")
 local data = dofile(here .. "visit_data.lua")
+local answers = dofile(here .. "answers.lua")
 
 local PRIORITY = -10          -- it stands for machines elsewhere, which a busy host does not slow down
 local PATIENCE = 5            -- seconds after the last request was due
@@ -20,7 +21,7 @@ local COLUMNS = 5
 
 local now = clock.now
 local epoll, visits, rows, count
-local free, busy, ready = {}, {}, {}      -- busy: socket -> { row, text, left }
+local free, busy, ready = {}, {}, {}      -- busy: socket -> { row, and what answers.add keeps }
 
 local function new_rows()
     return ffi.new("double[?]", COLUMNS * (math.ceil(visits.rate * visits.seconds) + 1))
@@ -32,7 +33,7 @@ local function finish(fd, status, closing)
     busy[fd] = nil
     if closing then
         sockets.close(fd)
-        fd = sockets.open(epoll, visits.port)
+        fd = assert(sockets.open(epoll, visits.port))
     end
     free[#free + 1] = fd
 end
@@ -52,24 +53,12 @@ local function send(due)
     end
 end
 
--- An answer's head: its status, the length of its body, and whether the connection ends with it.
-local function head_of(text)
-    local _, last = text:find("\r\n\r\n", 1, true)
-    if not last then
-        return nil
-    end
-    local head = text:sub(1, last):lower()
-    local status = tonumber(head:sub(10, 12))
-    local length = status == 204 and 0 or tonumber(head:match("\r\ncontent%-length: *(%d+)"))
-    return { status = status, left = last + length - #text, closing = head:find("\r\nconnection: close", 1, true) }
-end
-
 -- A connection that the server ended while it was idle.
 local function replace(fd)
     for i = 1, #free do
         if free[i] == fd then
             sockets.close(fd)
-            free[i] = sockets.open(epoll, visits.port)
+            free[i] = assert(sockets.open(epoll, visits.port))
             return
         end
     end
@@ -78,16 +67,11 @@ end
 local function receive(fd)
     local text, answer = sockets.receive(fd), busy[fd]
     if not answer then
-        replace(fd)
+        return replace(fd)
     elseif not text then
         return finish(fd, 0, true)
-    elseif answer.head then
-        answer.head.left = answer.head.left - #text
-    else
-        answer.text = (answer.text or "") .. text
-        answer.head = head_of(answer.text)
     end
-    local head = answer.head
+    local head = answers.add(answer, text)
     if head and head.left <= 0 then
         finish(fd, head.status, head.closing)
     end
@@ -127,11 +111,11 @@ function setup(thread)
 end
 
 function init(arguments)
-    visits = data.open(arguments, 0)
+    visits = data.open(arguments)
     rows, count, epoll = new_rows(), 0, sockets.epoll()
     local nice = sockets.hurry(PRIORITY)
     for _ = 1, visits.connections do
-        free[#free + 1] = sockets.open(epoll, visits.port)
+        free[#free + 1] = assert(sockets.open(epoll, visits.port))
     end
     local begun, total = run()
     give_up(begun, total)

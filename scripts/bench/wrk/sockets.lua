@@ -6,6 +6,7 @@ ffi.cdef [[
 typedef struct { uint16_t family; uint16_t port; uint8_t address[4]; uint8_t zero[8]; } bench_address;
 typedef struct { long sec; long nsec; } bench_wait;
 int socket(int domain, int type, int protocol);
+int bind(int fd, const bench_address *address, unsigned int length);
 int connect(int fd, const bench_address *address, unsigned int length);
 int setsockopt(int fd, int level, int name, const void *value, unsigned int length);
 int fcntl(int fd, int command, ...);
@@ -26,7 +27,8 @@ ffi.cdef("typedef struct { uint32_t events; " .. (ffi.arch == "x64" and "" or "u
 local C = ffi.C
 local STREAM, TCP, NODELAY, SET_FLAGS, NONBLOCK, NO_SIGNAL = 1, 6, 1, 4, 2048, 0x4000
 local INET, ADD, READABLE, TIMER_SLACK = 2, 1, 1, 29
-local AGAIN = 11
+local IP, LATE_PORT = 0, 24       -- a port is chosen when it is known where to, so that all can be used
+local AGAIN, ADDRESS = 11, 16
 local EVENTS, BUFFER = 64, 65536
 
 local one, buffer, wait = ffi.new("int[1]", 1), ffi.new("char[?]", BUFFER), ffi.new("bench_wait")
@@ -34,13 +36,27 @@ local events = ffi.new("bench_event[?]", EVENTS)
 
 local _M = {}
 
--- A connected socket that `epoll` watches. Connecting on this host takes microseconds, so it may block.
-function _M.open(epoll, port)
-    local fd = C.socket(INET, STREAM, 0)
-    local address = ffi.new("bench_address", { family = INET, address = { 127, 0, 0, 1 } })
+local function address_of(last, port)
+    local address = ffi.new("bench_address", { family = INET, address = { 127, 0, 0, last } })
     address.port = bit.bor(bit.lshift(bit.band(port, 255), 8), bit.rshift(port, 8))
-    if fd < 0 or C.connect(fd, address, ffi.sizeof(address)) ~= 0 then
-        error("failed to connect to port " .. port .. ": error " .. ffi.errno(), 0)
+    return address
+end
+
+-- A connected socket that `epoll` watches, from 127.0.0.<source> if that is given; nil and why not when there can be
+-- no more. Connecting on this host takes microseconds, so it may block.
+function _M.open(epoll, port, source)
+    local fd = C.socket(INET, STREAM, 0)
+    if fd < 0 then
+        return nil, "failed to make a socket: error " .. ffi.errno()
+    end
+    if source then
+        C.setsockopt(fd, IP, LATE_PORT, one, 4)
+        C.bind(fd, address_of(source, 0), ADDRESS)
+    end
+    if C.connect(fd, address_of(1, port), ADDRESS) ~= 0 then
+        local err = ffi.errno()
+        C.close(fd)
+        return nil, "failed to connect to port " .. port .. ": error " .. err
     end
     C.setsockopt(fd, TCP, NODELAY, one, 4)
     C.fcntl(fd, SET_FLAGS, ffi.cast("int", NONBLOCK))

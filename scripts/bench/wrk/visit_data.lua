@@ -5,7 +5,7 @@ local random = math.random
 
 local HEADERS = "Host: bench\r\n"
 local BROWSER = HEADERS
-    .. "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36\r\n"
+    .. "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0\r\n"
     .. "Accept: */*\r\nAccept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\n"
     .. "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"
     .. "Origin: http://bench\r\nReferer: http://bench/\r\n"
@@ -54,13 +54,16 @@ local function open_next(self)
     ffi.copy(self.used + 1, read(self.next, self.from * WORD, self.count * WORD), self.count * WORD)
 end
 
+-- `index` is that of the thread, or an option.
 function _M.open(arguments, index)
     local self = setmetatable(parse(arguments), _M)
+    index = index or self.index or 0
     share(self, index)
     open_next(self)
     local headers = self.full == 1 and BROWSER or HEADERS
-    self.post = "POST /beacon HTTP/1.1\r\n" .. headers .. "Content-Type: text/plain;charset=UTF-8\r\nAuthorization: Bearer "
-    self.get = "GET " .. self.path .. " HTTP/1.1\r\n" .. headers .. "Authorization: Bearer "
+    local bearer = headers .. "Authorization: Bearer "
+    self.post = "POST /beacon HTTP/1.1\r\nContent-Type: text/plain;charset=UTF-8\r\n" .. bearer
+    self.get = "GET " .. self.path .. " HTTP/1.1\r\n" .. bearer
     self.bodies = {}
     math.randomseed(self.ts % 2147483647 + index)
     return self

@@ -71,6 +71,7 @@ class Bench:
             "seconds": options.seconds, "repeats": options.repeats, "nginx_workers": options.nginx_workers,
             "browser_headers": options.browser_headers, "only": options.only, "errors": errors, **parts,
             "page": page, "data": data, "machine": described, "notes": NOTES,
+            "complaints": self._server.complaints(),
             "bench_seconds": round(time.monotonic() - self._start, 1),
         }  # fmt: skip
 
@@ -124,7 +125,8 @@ def verdict(result: dict[str, Any]) -> int:
     """1, with a message, when requests failed or Redis counted anything but what was acknowledged; else 0."""
     beacon20 = result.get("beacon20") or {"all_found": True}
     if result["errors"]:
-        print(f"bench-edge: {result['errors']} requests failed: see faults", file=sys.stderr)
+        told = "\n  ".join(["see faults, and what nginx says:", *result["complaints"]])
+        print(f"bench-edge: {result['errors']} requests failed: {told}", file=sys.stderr)
     if not beacon20["all_found"]:
         print(f"bench-edge: {beacon20['acknowledged']} events were acknowledged and {beacon20['counted']} counted",
               file=sys.stderr)

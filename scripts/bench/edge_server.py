@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import re
-import time
+from typing import cast
 
-from scripts import stack_parts
-from scripts.bench.edge_page import PATH, Page
+from scripts import stack, stack_parts
+from scripts.bench.edge_page import Page
 from scripts.bench.private_stack import PrivateStack, free_port
 from scripts.bench.processes import descendants
 from scripts.stack_process import StackError
+from worker import config, keyspace
 
-READY_SECONDS = 20
-CATALOGUE_SECONDS = 1.5  # each worker of nginx reads the catalogue
+READY_SECONDS = 60
+COMPLAINTS = 10
 PIECE = 3000  # nginx takes no word of its configuration that is longer than 4,096 bytes
 METRIC = re.compile(r'^nightfeed_requests_total\{route="(\w+)",status="(\d+)"\} (\d+)$', re.MULTILINE)
+VERSION = re.compile(r'^nightfeed_catalogue_version\{worker="\d+"\} (\d+)$', re.MULTILINE)
 
 SERVER = """
 {pieces}
@@ -42,17 +44,22 @@ class Server:
         self.page: Page | None = None
 
     def start(self, workers: int, **settings: object) -> None:
-        """Have it run with so many workers, all of them ready."""
-        self._stack.edge(nginx_workers=workers, **settings)
+        """Start it anew, with so many workers, and wait until each of them knows the catalogue."""
+        run, environ = self._stack.run, self._stack.environ(nginx_workers=workers, **settings)
+        nginx, values = stack_parts.nginx_part(run), config.load(run, environ)
+        nginx.stop()
+        stack.render(run, values)
         if self.page is not None:
-            self._add_fixed(self.page)
-        deadline = time.monotonic() + READY_SECONDS
-        while len(self.pids()) != workers + 1 or not self._answers():
-            if time.monotonic() > deadline:
-                raise StackError(f"nginx is not ready after {READY_SECONDS} s, with {len(self.pids()) - 1} workers "
-                                 f"instead of {workers}: {stack_parts.nginx_part(self._stack.run).tail()}")
-            time.sleep(0.05)
-        time.sleep(CATALOGUE_SECONDS)
+            file = run / "nginx/edge.conf"
+            file.write_text(file.read_text() + configuration(self.page, self.fixed_port))
+            stack_parts.check_nginx(run)
+        nginx.start(environ, stack_parts.probe(nginx, values.listen, values.port), READY_SECONDS)
+        nginx.wait(lambda: self._ready() == workers, READY_SECONDS)
+
+    def _ready(self) -> int:
+        """How many workers have the catalogue's newest version."""
+        version = int(cast("bytes | None", self._stack.store.redis.get(keyspace.key("version"))) or 0)
+        return [int(known) for known in VERSION.findall(get(self._stack.port, "/metrics")[1])].count(version)
 
     def pids(self) -> list[int]:
         """nginx's processes, the master first."""
@@ -61,24 +68,17 @@ class Server:
             raise StackError(f"nginx has ended: {stack_parts.nginx_part(self._stack.run).tail()}")
         return descendants(master)
 
+    def complaints(self) -> list[str]:
+        """The last lines of its error log."""
+        lines = (self._stack.run / "log/nginx-error.log").read_text(errors="replace").splitlines()
+        return [line for line in lines if "[notice]" not in line][-COMPLAINTS:]
+
     def answers(self) -> dict[tuple[str, int], int]:
         """How many requests nginx has answered, by route and status; none of /healthz."""
         status, text = get(self._stack.port, "/metrics")
         if status != 200:
             raise StackError(f"/metrics answers {status}")
         return {(route, int(code)): int(count) for route, code, count in METRIC.findall(text)}
-
-    def _add_fixed(self, page: Page) -> None:
-        file, nginx = self._stack.run / "nginx/edge.conf", stack_parts.nginx_part(self._stack.run)
-        file.write_text(file.read_text() + configuration(page, self.fixed_port))
-        stack_parts.check_nginx(self._stack.run)
-        nginx.reload()
-
-    def _answers(self) -> bool:
-        try:
-            return self.page is None or get(self.fixed_port, PATH)[1] == plain(self.page.body)
-        except OSError:
-            return False
 
 
 def configuration(page: Page, port: int) -> str:

@@ -69,7 +69,7 @@ lint: ## ruff, mypy, luacheck, and nginx on the rendered configuration
 	@scripts/install.sh run lint
 	$(VENV)/bin/ruff check worker scripts tests
 	$(VENV)/bin/mypy
-	luacheck --quiet lua
+	luacheck --quiet lua scripts/bench/wrk
 	$(STACK) check-config
 
 clean: ## remove what building and testing left, but no run directory and no .venv

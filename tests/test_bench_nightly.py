@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +13,12 @@ import pytest
 
 from scripts.bench import native
 from scripts.bench.feed_latency import latency
+from tests.bench_scratch import processes_of, scratch
 from tests.stack_fixture import ROOT, clean_environ
 
+__all__ = ["scratch"]  # a fixture
+
 SMALL = ["--users", "300", "--seen", "30", "--top", "60", "--length", "20", "--jobs", "1"]
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A directory with a short path (sockets), where a benchmark must leave nothing."""
-    folder = Path(tempfile.mkdtemp(prefix="nf-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Living processes that were started with ``folder`` as their directory for temporary files."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if f"TMPDIR={folder}\0".encode() in file.read_bytes():
-                found.append(file.with_name("cmdline").read_text())
-    return found
 
 
 def command(*more: str) -> list[str]:

@@ -23,7 +23,10 @@ BAD_REQUEST = 401  # what a request without a token gets
 
 
 def measure(loader: Loader, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Beacons with one event to both in turns; ``ratio`` is how many times as many the edge takes."""
+    """Beacons with one event to both in turns.
+
+    ``ratio`` is how many times as many the edge takes, ``cpu_ratio`` how many times the processor's time one costs.
+    """
     edge: list[Load] = []
     loads: list[Load] = []
     with _gunicorn(loader.site.stack) as (port, pid):
@@ -34,8 +37,15 @@ def measure(loader: Loader, repeats: int, say: Callable[[str], None]) -> dict[st
                 f"the edge {edge[-1].per_second:,.0f}")
     ratios = [one.per_second / other.per_second for one, other in zip(edge, loads, strict=True)]
     result, beside = summary(loads), summary(edge)
+    cpu_ratio = _cpu_us(result, "falcon") / max(_cpu_us(beside, "nginx"), 0.01)
     return {**result, "workers": WORKERS, "edge_requests_per_second": beside["requests_per_second"],
-            "errors": result["errors"] + beside["errors"], "ratio": round(statistics.median(ratios), 2)}
+            "errors": result["errors"] + beside["errors"], "ratio": round(statistics.median(ratios), 2),
+            "cpu_ratio": round(cpu_ratio, 2)}
+
+
+def _cpu_us(result: dict[str, Any], server: str) -> float:
+    """Microseconds of the processor that a request takes in a server and in Redis."""
+    return sum(float(result["cost_per_request"][name]["us"]) for name in (server, "redis"))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +17,28 @@ from scripts.bench.edge_wrk import Report
 from scripts.bench.other_work import OtherWork
 from scripts.bench.processes import descendants
 
+Answers = dict[tuple[str, int], int]
 EXPECTED = {("beacon", 204), ("feed", 200), ("metrics", 200)}
 
 
 @dataclass(frozen=True)
 class Load:
-    """One measurement: ``count`` answers in ``seconds``, ``faults`` by name, and each request's cost by process."""
+    """One measurement: ``count`` good answers in ``seconds``, ``faults`` by name, each request's cost by process.
+
+    ``acknowledged`` are the beacons that the edge answered by 204.
+    """
 
     count: int
     seconds: float
     faults: dict[str, int]
+    acknowledged: int
     cost: dict[str, dict[str, float]]
     other_work_cores: float
     report: Report
 
     @property
     def per_second(self) -> float:
-        """Requests a second."""
+        """Good answers a second."""
         return self.count / self.seconds
 
 
@@ -84,12 +89,14 @@ class Loader:
             report = edge_wrk.run(script, f"http://127.0.0.1:{port}{path}", seconds, options.connections,
                                   options.threads, more)
         spent = {name: after - before[name] for name, after in _usage(families).items()}
-        faults = dict(report.faults) | unexpected(answered, self.server.answers())
+        grown = growth(answered, self.server.answers())
+        faults = named(report.faults, grown)
         if more and report.requests != report.answers:
             faults["unanswered"] = abs(report.requests - report.answers)
         cost = {name: usage.each(report.answers) for name, usage in {**spent, "generator": report.usage}.items()}
         took = report.sending if more else report.seconds
-        return Load(report.answers, took or report.seconds, faults, cost, others.cores, report)
+        good = report.answers - report.faults.get("status", 0)
+        return Load(good, took or report.seconds, faults, grown.get(("beacon", 204), 0), cost, others.cores, report)
 
     def _families(self, pid: int) -> dict[str, list[int]]:
         """Processes by what they are; those of another server when ``pid`` names one."""
@@ -101,10 +108,22 @@ def _usage(families: dict[str, list[int]]) -> dict[str, Usage]:
     return {name: edge_usage.of(pids) for name, pids in families.items()}
 
 
-def unexpected(before: dict[tuple[str, int], int], after: dict[tuple[str, int], int]) -> dict[str, int]:
-    """Answers that a load should not have got, by route and status."""
-    grown = {key: count - before.get(key, 0) for key, count in after.items() if key not in EXPECTED}
-    return {f"{route} {status}": count for (route, status), count in sorted(grown.items()) if count}
+def growth(before: Answers, after: Answers) -> Answers:
+    """Answers by route and status that came between."""
+    grown = {key: count - before.get(key, 0) for key, count in after.items()}
+    return {key: count for key, count in sorted(grown.items()) if count}
+
+
+def unexpected(grown: Answers) -> dict[str, int]:
+    """Those that a load should not have got, by name."""
+    return {f"{route} {status}": count for (route, status), count in grown.items() if (route, status) not in EXPECTED}
+
+
+def named(faults: Mapping[str, int], grown: Answers) -> dict[str, int]:
+    """wrk's faults; those that it only knows to be bad statuses, as far as the edge can tell, by their names."""
+    known = sum(count for (_, status), count in grown.items() if status >= 400)
+    rest = {name: count - known if name == "status" else count for name, count in faults.items()}
+    return {name: count for name, count in rest.items() if count > 0} | unexpected(grown)
 
 
 def summary(loads: Sequence[Load]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.bench import edge_wrk
-from scripts.bench.edge_load import Load, Loader, summary, unexpected
+from scripts.bench.edge_load import Load, Loader, growth, summary, unexpected
 from scripts.bench.other_work import OtherWork
 
 LEVELS = (0.5, 0.8)
@@ -44,18 +44,23 @@ def _level(loader: Loader, rate: int, repeats: int) -> dict[str, Any]:
     with OtherWork(*loader.server.pids(), site.stack.redis_pid()) as others:
         nice = _generate(loader, rate, repeats, out)
     rows = np.fromfile(out, np.float64).reshape(-1, COLUMNS)
-    found = latencies(rows, WARM_SECONDS)
-    faults = unexpected(before, loader.server.answers())
+    found = latencies(rows, _warm(loader))
+    faults = unexpected(growth(before, loader.server.answers()))
     return {"requests_per_second": rate, **found, "faults": faults, "generator_nice": nice,
             "other_work_cores": others.cores}
 
 
 def _generate(loader: Loader, rate: int, repeats: int, out: Path) -> int:
     options, site = loader.site.options, loader.site
-    more = {**loader.visits(4, 1, 1), "threads": 1, "seconds": WARM_SECONDS + repeats * options.seconds, "rate": rate,
+    seconds = _warm(loader) + repeats * options.seconds
+    more = {**loader.visits(4, 1, 1), "threads": 1, "seconds": seconds, "rate": rate,
             "connections": options.connections, "port": site.stack.port, "out": out}
     text, _ = edge_wrk.execute("open_loop.lua", f"http://127.0.0.1:{site.stack.port}/", 1, 1, 1, more)
     return int(json.loads(text.splitlines()[-1])["nice"])
+
+
+def _warm(loader: Loader) -> float:
+    return min(WARM_SECONDS, loader.site.options.seconds)
 
 
 def latencies(rows: Floats, warm: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.bench import edge_usage, edge_wrk
-from scripts.bench.edge_load import Loader, unexpected
+from scripts.bench.edge_load import Loader, growth, unexpected
 from scripts.bench.other_work import OtherWork
 from scripts.bench.processes import started
 from scripts.stack_process import StackError
@@ -43,7 +43,7 @@ def measure(loader: Loader, say: Callable[[str], None]) -> dict[str, Any]:
         _go_on(processes)
         used, after = _told(processes), _memory(loader)
         _go_on(processes)
-    faults = unexpected(answered, loader.server.answers())
+    faults = unexpected(growth(answered, loader.server.answers()))
     return {
         **result(asked, opened, used, idle - before, after - before), "faults": faults, "nginx_workers": workers,
         "worker_connections": each, "descriptor_limit": hard, "generators": generators,
@@ -52,13 +52,17 @@ def measure(loader: Loader, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def result(asked: int, opened: dict[str, Any], used: dict[str, Any], idle: int, after: int) -> dict[str, Any]:
-    """What both phases say together; ``idle`` and ``after`` are bytes that nginx had more than without connections."""
+    """What both phases say together; ``idle`` and ``after`` are bytes that nginx had more than without connections.
+
+    ``errors`` are connections that could not be opened or were ``lost``, and answers other than those expected.
+    """
     count = max(opened["open"], 1)
-    missing = asked - used["open"]
+    errors = asked - used["tried"] + opened["faults"] + used["faults"]
     return {
-        "asked": asked, "open": used["open"], "errors": missing + opened["faults"] + used["faults"],
-        "answers": opened["answers"] + used["answers"], "p50_ms": used["p50_ms"], "p99_ms": used["p99_ms"],
-        "max_ms": used["max_ms"], "nginx_bytes_per_connection": round(idle / count),
+        "asked": asked, "open": used["open"], "lost": asked - used["open"], "errors": errors,
+        "answers": opened["answers"] + used["answers"],
+        **{name: used[name] for name in ("p50_ms", "p99_ms", "max_ms")},
+        "nginx_bytes_per_connection": round(idle / count),
         "nginx_bytes_per_connection_used": round(after / count),
     }  # fmt: skip
 
@@ -95,7 +99,7 @@ def _commands(loader: Loader, asked: int, generators: int) -> list[list[str]]:
 def _told(processes: list[subprocess.Popen[bytes]]) -> dict[str, Any]:
     """What all generators say when they are done with a phase: counts added up, and the slowest of their times."""
     found = [_line(process) for process in processes]
-    counts = {name: sum(row[name] for row in found) for name in ("open", "answers", "faults")}
+    counts = {name: sum(row[name] for row in found) for name in ("tried", "open", "answers", "faults")}
     return {**counts, **{name: max(row[name] for row in found) for name in ("p50_ms", "p99_ms", "max_ms")}}
 
 

@@ -18,7 +18,6 @@ PARTS = {
 NUMBERS = (
     ("users", 100_000, "users, each with a list and what they have seen"),
     ("seen", 170, "items that each has seen, on average"),
-    ("seconds", 5, "how long each load lasts"),
     ("repeats", 3, "how often each is repeated; medians are reported"),
     ("connections", 64, "connections of a load"),
     ("threads", 1, "threads of the load generator"),
@@ -34,7 +33,7 @@ class EdgeOptions:
 
     users: int
     seen: int
-    seconds: int
+    seconds: float
     repeats: int
     connections: int
     threads: int
@@ -50,6 +49,7 @@ def arguments(argv: list[str] | None) -> EdgeOptions:
     parser = argparse.ArgumentParser(description="Measures the edge on a private stack, with wrk.")
     for name, default, what in NUMBERS:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default})")
+    parser.add_argument("--seconds", type=float, default=5, help="how long each load lasts (5)")
     parser.add_argument("--browser-headers", action="store_true", help="requests carry the headers of a browser")
     listed = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts to measure, with commas between ({listed})")
@@ -60,6 +60,8 @@ def arguments(argv: list[str] | None) -> EdgeOptions:
         parser.error(f"--only: there is no part {', '.join(unknown) or 'named'}; parts are {', '.join(PARTS)}")
     if below := _below_one(options):
         parser.error(f"{below} must be 1 or more")
+    if not 0.1 <= options["seconds"] <= 600:
+        parser.error("seconds must be from 0.1 to 600")
     if options["connections"] < options["threads"]:
         parser.error("connections must be as many as threads, or more")
     return EdgeOptions(**options, only=only)

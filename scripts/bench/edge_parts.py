@@ -60,10 +60,12 @@ class Rounds:
         return [load.per_second / whole.per_second for load, whole in pairs]
 
     def _events(self, loads: Sequence[Load]) -> dict[str, Any]:
-        acknowledged, counted = EVENTS * sum(load.count for load in loads), sum(self._counted)
+        acknowledged, counted = EVENTS * sum(load.acknowledged for load in loads), sum(self._counted)
+        sent = EVENTS * sum(load.report.beacons for load in loads)
         per_second = round(statistics.median(EVENTS * load.per_second for load in loads))
         return {"events_per_second": per_second, "target": EVENTS_TARGET, "met": per_second >= EVENTS_TARGET,
-                "acknowledged": acknowledged, "counted": counted, "all_found": acknowledged == counted}
+                "sent": sent, "acknowledged": acknowledged, "counted": counted,
+                "all_found": acknowledged <= counted <= sent}
 
 
 def _share(shares: Sequence[float], target: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ LOADS = {"ceiling": "/healthz, the ceiling", "beacon1": "/beacon, 1 event", "bea
 
 def text(result: dict[str, Any]) -> str:
     """The whole table."""
-    parts = [_head, _loads]
+    parts = [_head, _loads, _mixed, _falcon, _workers, _profile, _open]
     return "\n".join(line for part in parts for line in part(result))
 
 
@@ -44,3 +44,67 @@ def _row(label: str, load: dict[str, Any]) -> str:
 def _found(beacon20: dict[str, Any]) -> str:
     return (f"{beacon20['events_per_second']:,} events a second; {beacon20['acknowledged']:,} acknowledged, "
             f"{beacon20['counted']:,} counted in Redis")
+
+
+def _mixed(result: dict[str, Any]) -> Iterator[str]:
+    mixed = result.get("mixed")
+    if mixed is None:
+        return
+    yield ""
+    yield (f"four beacons to a page: at most {mixed['requests_per_second']:,} requests a second; "
+           f"{mixed['errors']} errors in all")
+    for row in mixed["levels"]:
+        times = "   ".join(f"{name} {row[f'{field}_ms']:>8.2f} ms"
+                           for name, field in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"), ("most", "max")))
+        yield (f"  at {row['requests_per_second']:>7,}, {row['level']:.0%}:   {times}   {row['errors']} errors, "
+               f"sent late p99 {row['sent_late_p99_ms']} ms, other work {row['other_work_cores']}")
+
+
+def _falcon(result: dict[str, Any]) -> Iterator[str]:
+    falcon = result.get("falcon")
+    if falcon is None:
+        return
+    yield ""
+    yield (f"beacons of one event, falcon under gunicorn, {falcon['workers']} workers: "
+           f"{falcon['requests_per_second']:,} a second; the edge {falcon['edge_requests_per_second']:,}, "
+           f"{falcon['ratio']} times as many, at {falcon['cpu_ratio']} times less CPU each; {falcon['errors']} errors")
+
+
+def _workers(result: dict[str, Any]) -> Iterator[str]:
+    workers = result.get("workers")
+    if workers is None:
+        return
+    yield ""
+    yield f"{'nginx workers':24}" + "".join(f"{name:>12}" for name in workers["ratio"])
+    for row in workers["rows"]:
+        yield f"{row['nginx_workers']:<24}" + "".join(f"{row[name]['requests_per_second']:>12,}"
+                                                      for name in workers["ratio"])  # fmt: skip
+    yield f"{'ratio':24}" + "".join(f"{ratio:>12}" for ratio in workers["ratio"].values())
+
+
+def _profile(result: dict[str, Any]) -> Iterator[str]:
+    profile = result.get("profile")
+    if profile is None:
+        return
+    yield ""
+    yield "thousands of instructions a request, in user space and in the kernel, and system calls ('-': not counted)"
+    for name, found in profile["per_request"].items():
+        yield f"  {LOADS[name]:24}" + "   ".join(f"{who} {_cost(cost)}" for who, cost in found.items())
+
+
+def _cost(cost: dict[str, float | None]) -> str:
+    user, kernel, calls = (cost[name] for name in ("instructions_user", "instructions_kernel", "syscalls"))
+    thousands = "".join(f"{'-' if count is None else format(count / 1e3, '.1f'):>8}" for count in (user, kernel))
+    return f"{thousands}{'-' if calls is None else format(calls, '.1f'):>6}"
+
+
+def _open(result: dict[str, Any]) -> Iterator[str]:
+    found = result.get("open")
+    if found is None:
+        return
+    yield ""
+    yield (f"{found['open']:,} of {found['asked']:,} connections open at once; {found['lost']} lost, "
+           f"{found['errors']} errors {found['faults'] or ''}")
+    yield (f"  bytes of nginx for each: {found['nginx_bytes_per_connection']:,} idle, "
+           f"{found['nginx_bytes_per_connection_used']:,} after a request; {found['nginx_workers']} workers of "
+           f"{found['worker_connections']:,} connections; a process may have {found['descriptor_limit']:,} descriptors")

@@ -81,14 +81,14 @@ class Beacon:
         pipe.execute()
 
 
-def create_app(client: redis.Redis, keyring: tokens.Keyring, window_days: int) -> falcon.App:
+def create_app(client: redis.Redis, keyring: tokens.Keyring, window_days: int) -> falcon.App[Any, Any]:
     """The application on an open Redis."""
-    app = falcon.App()
+    app: falcon.App[Any, Any] = falcon.App()
     app.add_route("/beacon", Beacon(client, keyring, window_days))
     return app
 
 
-def get_app() -> falcon.App:
+def get_app() -> falcon.App[Any, Any]:
     """The application on the run directory that NIGHTFEED_RUN names."""
     run: Path = config.run_directory()
     secrets = credentials.load(run)

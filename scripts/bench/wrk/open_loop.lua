@@ -4,6 +4,7 @@
 -- Options stand behind "--" as name=value: those of visits.lua, and
 --
 --   port, rate, connections   where to, how many requests a second, over how many connections
+--   patience   how long answers are waited for after the last request was due, in seconds; 5 if it is not given
 --   out      the file for rows of five doubles: due, sent and done (s, CLOCK_MONOTONIC), status (0: lost), kind
 --            (0: beacon, 1: page)
 
@@ -16,7 +17,7 @@ local data = dofile(here .. "visit_data.lua")
 local answers = dofile(here .. "answers.lua")
 
 local PRIORITY = -10          -- it stands for machines elsewhere, which a busy host does not slow down
-local PATIENCE = 5            -- seconds after the last request was due
+local PATIENCE = 5
 local COLUMNS = 5
 
 local now = clock.now
@@ -80,7 +81,7 @@ end
 -- Every request that is due by then is sent, late or not, and waited for.
 local function run()
     local begun, total = now(), math.floor(visits.rate * visits.seconds)
-    local last = begun + visits.seconds + PATIENCE
+    local last = begun + visits.seconds + (visits.patience or PATIENCE)
     while (count < total or next(busy)) and now() < last do
         local due = begun + count / visits.rate
         while count < total and #free > 0 and due <= now() do

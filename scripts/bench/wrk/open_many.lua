@@ -29,7 +29,7 @@ local pending, faults, times = 0, 0, {}
 local function ask(fd, text, wanted)
     waiting[fd] = { sent = now(), wanted = wanted }
     pending = pending + 1
-    if not open[fd] or not sockets.send(fd, text) then
+    if not sockets.send(fd, text) then
         waiting[fd], pending, faults = nil, pending - 1, faults + 1
     end
 end
@@ -91,8 +91,10 @@ local function trickle()
         while now() < due do
             listen(math.max(due - now(), 0))
         end
-        local text = i % (visits.beacons + visits.others) < visits.beacons and visits:beacon()
-        ask(fd, text or visits:page(), text and 204 or 200)
+        if open[fd] then
+            local text = i % (visits.beacons + visits.others) < visits.beacons and visits:beacon()
+            ask(fd, text or visits:page(), text and 204 or 200)
+        end
     end
 end
 
@@ -106,8 +108,8 @@ local function tell()
         still = still + 1
     end
     table.sort(times)
-    print(('{"open":%d,"answers":%d,"faults":%d,"p50_ms":%.3f,"p99_ms":%.3f,"max_ms":%.3f}'):format(
-        still, #times, faults, 1e3 * quantile(0.5), 1e3 * quantile(0.99), 1e3 * quantile(1)))
+    print(('{"tried":%d,"open":%d,"answers":%d,"faults":%d,"p50_ms":%.3f,"p99_ms":%.3f,"max_ms":%.3f}'):format(
+        #fds, still, #times, faults, 1e3 * quantile(0.5), 1e3 * quantile(0.99), 1e3 * quantile(1)))
     io.flush()
     faults, times = 0, {}
 end

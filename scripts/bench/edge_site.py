@@ -44,7 +44,7 @@ class Site:
         self._tokens()
         settle(self.stack)
         return {"lists": run["lists"], "new_share": run["new_share"], "underfilled": run["underfilled"],
-                "seen_per_user": round(self._filler.members / self.options.users, 1), "items": item_year.ITEMS,
+                "seen_per_user": round(self._filler.words / self.options.users, 1), "items": item_year.ITEMS,
                 "fill_seconds": round(time.monotonic() - start, 1)}  # fmt: skip
 
     def _data(self, day: int) -> None:

@@ -17,7 +17,7 @@ from scripts.bench.edge_page import Page
 from scripts.bench.edge_usage import Usage
 from scripts.stack_process import StackError
 
-REPORT = ('{"answers":9,"seconds":1.5,"beacons":6,"others":4,"sending":1.0,'
+REPORT = ('{"answers":9,"seconds":1.5,"beacons":6,"others":4,"sending":1.0,"preparing":0.25,'
           '"connect":0,"read":1,"write":0,"timeout":0,"status":2}')  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def test_a_failed_request_or_a_lost_event_makes_the_exit_code_1(capsys: pytest.C
 
 def test_the_report_of_wrk_is_found_among_what_it_prints() -> None:
     report = edge_wrk.parse(f"Running 1s test\n  2 threads\n\n{REPORT}\n", Usage(1.0, 2.0, 3))
+    assert report.usage == Usage(0.75, 2.0, 3)
     assert (report.answers, report.requests, report.seconds, report.sending) == (9, 10, 1.5, 1.0)
     assert report.faults == {"read": 1, "status": 2}
     with pytest.raises(StackError, match="wrk reported nothing; it printed: unable to connect"):

@@ -25,7 +25,10 @@ TAIL = 500
 
 @dataclass(frozen=True)
 class Report:
-    """What wrk counted: answers, seconds, beacons and other requests sent, faults by name; ``usage`` is its own."""
+    """What wrk counted: answers, seconds, beacons and other requests sent, faults by name.
+
+    ``usage`` is its own, less what it took to get the first thread's requests ready.
+    """
 
     answers: int
     seconds: float
@@ -48,7 +51,8 @@ def parse(text: str, usage: Usage) -> Report:
             found = json.loads(line)
             numbers = {name: int(found[name]) for name in ("answers", "beacons", "others")}
             faults = {name: int(found[name]) for name in FAULTS if found[name]}
-            return Report(**numbers, seconds=found["seconds"], sending=found["sending"], faults=faults, usage=usage)
+            return Report(**numbers, seconds=found["seconds"], sending=found["sending"], faults=faults,
+                          usage=usage - Usage(found["preparing"]))
     raise StackError(f"wrk reported nothing; it printed: {text.strip()[-TAIL:] or '(nothing)'}")
 
 

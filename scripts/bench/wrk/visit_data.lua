@@ -26,32 +26,30 @@ local function parse(arguments)
     return options
 end
 
-local function read(path, from, length)
-    local file = assert(io.open(path, "rb"))
-    file:seek("set", from)
-    local text = file:read(length)
-    file:close()
-    return text
-end
-
--- This thread's users: as many lines as the others have, and the rest of them for the last.
+-- This thread's users: as many as the others have, and the rest of them for the last. used[u]: new items user u had.
 local function share(self, index)
-    local tokens = {}
-    for token in io.lines(self.users) do
-        tokens[#tokens + 1] = token
-    end
-    local each = math.floor(#tokens / self.threads)
+    local file = assert(io.open(self.next, "rb"))
+    local users = file:seek("end") / WORD
+    local each = math.floor(users / self.threads)
     self.from = index * each
-    self.count = index == self.threads - 1 and #tokens - self.from or each
-    self.tokens = {}
-    for u = 1, self.count do
-        self.tokens[u] = tokens[self.from + u] .. "\r\n"
-    end
+    self.count = index == self.threads - 1 and users - self.from or each
+    file:seek("set", self.from * WORD)
+    self.used = ffi.new("uint32_t[?]", self.count + 1)
+    ffi.copy(self.used + 1, file:read(self.count * WORD), self.count * WORD)
+    file:close()
 end
 
-local function open_next(self)
-    self.used = ffi.new("uint32_t[?]", self.count + 1)
-    ffi.copy(self.used + 1, read(self.next, self.from * WORD, self.count * WORD), self.count * WORD)
+local function read_tokens(self)
+    local line, last = 0, self.from + self.count
+    self.tokens = {}
+    for token in io.lines(self.users) do
+        line = line + 1
+        if line > last then
+            return
+        elseif line > self.from then
+            self.tokens[line - self.from] = token
+        end
+    end
 end
 
 -- `index` is that of the thread, or an option.
@@ -59,7 +57,7 @@ function _M.open(arguments, index)
     local self = setmetatable(parse(arguments), _M)
     index = index or self.index or 0
     share(self, index)
-    open_next(self)
+    read_tokens(self)
     local headers = self.full == 1 and BROWSER or HEADERS
     local bearer = headers .. "Authorization: Bearer "
     self.post = "POST /beacon HTTP/1.1\r\nContent-Type: text/plain;charset=UTF-8\r\n" .. bearer
@@ -77,7 +75,7 @@ local function body(self, start)
             :format(self.first + start + i - 1, self.ts + i, i)
     end
     local text = '{"events":[' .. table.concat(events, ",") .. "]}"
-    self.bodies[start] = ("Content-Length: %d\r\n\r\n%s"):format(#text, text)
+    self.bodies[start] = ("\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text)
     return self.bodies[start]
 end
 
@@ -98,7 +96,7 @@ end
 
 -- A random user's page.
 function _M:page()
-    return self.get .. self.tokens[random(self.count)] .. "\r\n"
+    return self.get .. self.tokens[random(self.count)] .. "\r\n\r\n"
 end
 
 -- Writes down which items were used.

@@ -20,8 +20,8 @@ local clock = dofile(here .. "clock.lua")
 local NOTHING = ""
 local PROBE = "GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
 
--- Of each thread, read by report.lua: requests that were sent, and for how long.
-beacons, others, sending = 0, 0, 0
+-- Of each thread, read by report.lua: requests that were sent, for how long, and the processor's time until then.
+beacons, others, sending, preparing = 0, 0, 0, 0
 
 local visits, place, round, until_s, begun
 local now = clock.now
@@ -37,6 +37,7 @@ local tried = false
 local function begin()
     if thread_index == 0 and not tried then
         tried = true
+        preparing = os.clock()
         return PROBE
     end
     begun = now()

@@ -50,9 +50,9 @@ class PrivateStack:
         named = {config.PREFIX + name.upper(): str(value) for name, value in settings.items()}
         return {**outside, "NIGHTFEED_RUN": str(self.run), **named}
 
-    def edge(self, **settings: Any) -> None:
-        """Start nginx and the API, too, or give running ones other settings."""
-        stack.up(self.run, self.environ(**settings))
+    def edge(self) -> None:
+        """Start nginx and the API, too."""
+        stack.up(self.run, self.environ())
 
     def redis_pid(self) -> int:
         """The process of its Redis."""

@@ -29,6 +29,6 @@ function done(summary)
     local errors = summary.errors
     print(("\n" .. '{"answers":%.0f,"seconds":%.6f,"beacons":%.0f,"others":%.0f,"sending":%.6f,"preparing":%.6f,'
         .. '"connect":%.0f,"read":%.0f,"write":%.0f,"timeout":%.0f,"status":%.0f}'):format(
-        summary.requests, summary.duration / 1e6, total("beacons"), total("others"), longest("sending"), longest("preparing"),
-        errors.connect, errors.read, errors.write, errors.timeout, errors.status))
+        summary.requests, summary.duration / 1e6, total("beacons"), total("others"), longest("sending"),
+        longest("preparing"), errors.connect, errors.read, errors.write, errors.timeout, errors.status))
 end

@@ -18,10 +18,10 @@ from scripts.stack_process import StackError
 from scripts.stack_render import descriptors
 
 SPARE = 200  # descriptors of a generator that are no connections
-PORTS = 25_000  # connections from one source address: it has some 28,000 ports
-SOURCE = 2  # 127.0.0.2 and those after it
+MOST = 25_000  # connections of one generator
+SOURCE, ADDRESSES = 2, 8  # 127.0.0.2 and those after it; each generator has so many, as wrk/open_many.lua says
 UNEVEN = 1.4  # times as many connections as its share that a worker has room for, where one is not enough
-RATE = 2000  # requests a second over all of them, at most
+RATE = 1000  # requests a second over all of them, at most: each comes sooner than nginx ends an idle connection
 
 
 def measure(loader: Loader, say: Callable[[str], None]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def measure(loader: Loader, say: Callable[[str], None]) -> dict[str, Any]:
     asked, hard = loader.site.options.open_connections, _raise_limit()
     each, workers = room(asked, hard)
     loader.server.start(workers, worker_connections=each)
-    generators = max(math.ceil(asked / min(PORTS, hard - SPARE)), 1)
+    generators = max(math.ceil(asked / min(MOST, hard - SPARE)), 1)
     say(f"{asked:,} connections from {generators} processes to nginx with {workers} workers, {each:,} each")
     answered, before = loader.server.answers(), _memory(loader)
     others = OtherWork(*loader.server.pids(), loader.site.stack.redis_pid())
@@ -90,8 +90,9 @@ def _commands(loader: Loader, asked: int, generators: int) -> list[list[str]]:
     port, commands = loader.site.stack.port, []
     for index in range(generators):
         share = asked * (index + 1) // generators - asked * index // generators
+        seconds = max(asked / RATE, loader.site.options.seconds)
         more = {**loader.visits(4, 1, 1), "threads": generators, "index": index, "connections": share,
-                "source": SOURCE + index, "port": port, "seconds": max(asked / RATE, loader.site.options.seconds)}
+                "source": SOURCE + ADDRESSES * index, "port": port, "seconds": seconds}
         commands.append(edge_wrk.command("open_many.lua", f"http://127.0.0.1:{port}/", 1, 1, 1, more))
     return commands
 

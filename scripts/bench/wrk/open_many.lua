@@ -6,7 +6,8 @@
 --
 --   port, connections   where to, and how many
 --   index    which of `threads` such processes this is; its users are those of that thread
---   source   the connections come from 127.0.0.<source>, because one address has ports for some 28,000
+--   source   the connections come from 127.0.0.<source> and the ADDRESSES - 1 after it: one address has some 28,000
+--            ports, and the kernel searches long for a free one when many of them are taken
 --
 -- Prints one JSON object when all are open, waits for a line on its input, sends, prints another, waits for one more.
 
@@ -16,6 +17,7 @@ local sockets = dofile(here .. "sockets.lua")
 local data = dofile(here .. "visit_data.lua")
 local answers = dofile(here .. "answers.lua")
 
+local ADDRESSES = 8
 local OPENING = 32                -- connections that wait for their first answer at once
 local PATIENCE = 10               -- seconds after the last request was sent
 local ALIVE = "GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
@@ -64,7 +66,7 @@ end
 
 local function open_all()
     while #fds < visits.connections do
-        local fd = sockets.open(epoll, visits.port, visits.source)
+        local fd = sockets.open(epoll, visits.port, visits.source + #fds % ADDRESSES)
         if not fd then
             return
         end

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from scripts.stack_process import StackError
-from worker import origins
+from worker import networks, origins
 from worker.config import Settings
 from worker.credentials import Credentials
 
@@ -108,6 +108,7 @@ def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None
         "LUA_PATH": f"{ROOT}/lua/?.lua;;",
         # Their form is checked: nothing in an origin means something to nginx.
         "ORIGINS": "\n".join(f'    "{origin}" "{origin}";' for origin in origins.split(settings.allowed_origins)),
+        "PROXIES": _proxies(networks.split(settings.trusted_proxies)),
         "RATE": NO_LIMIT if settings.rate_limit == "off" else settings.rate_limit,
     }
     for name in ("nginx.conf", "edge.conf", "cors.conf"):
@@ -117,6 +118,14 @@ def render_nginx(run: Path, settings: Settings, modules: str, user: str) -> None
 def descriptors(worker_connections: int) -> int:
     """How many files and sockets an nginx worker with so many connections may have open."""
     return 2 * worker_connections + 2000
+
+
+def _proxies(trusted: list[str]) -> str:
+    """Directives that take the visitor's address from X-Forwarded-For when one of these proxies sends it."""
+    if not trusted:
+        return ""
+    lines = ["real_ip_header X-Forwarded-For", "real_ip_recursive on", *(f"set_real_ip_from {one}" for one in trusted)]
+    return "\n".join(f"    {line};" for line in lines)
 
 
 def bracketed(address: str) -> str:

@@ -64,14 +64,19 @@ def fresh_stack() -> Iterator[Callable[..., Stack]]:
 
     make.made = made  # type: ignore[attr-defined]
     yield make
+    # Before they are closed, which removes the logs.
+    unexpected = [line for stack in made for line in stack.unexpected_log()]
     for stack in made:
         stack.close()
-    _check_logs(made)
+    _fail_for(unexpected)
 
 
 def _check_logs(stacks: list[Stack]) -> None:
     """No test leaves a line of level warn or worse in an edge's error log, except those it announced."""
-    unexpected = [line for stack in stacks for line in stack.unexpected_log()]
+    _fail_for([line for stack in stacks for line in stack.unexpected_log()])
+
+
+def _fail_for(unexpected: list[str]) -> None:
     if unexpected:
         pytest.fail("the edge's error log has lines that this test did not announce:\n" + "\n".join(unexpected))
 

@@ -182,7 +182,7 @@ def test_a_chunked_body_is_taken(items: Stack) -> None:
     def pieces() -> Iterator[bytes]:
         yield from (body[i:i + 700] for i in range(0, len(body), 700))
 
-    assert items.http.post("/beacon", content=pieces()).status_code == 204
+    assert items.http.post("/beacon", content=pieces(), headers=items.bearer("u1")).status_code == 204
     assert counts(items, "a1") == {"i": 1}
 
 

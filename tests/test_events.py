@@ -150,7 +150,7 @@ def test_the_time_is_at_most_minutes_ahead_and_a_window_behind(offset, message):
 
 def test_the_hashes_are_those_of_the_documented_texts():
     assert Event("u", "dwell", "a", 5, ms=7).hash == zlib.crc32(b"d5:7")
-    assert Event("u", "reaction", "a", 5, kind="like").hash == zlib.crc32(b"rlike")
+    assert Event("u", "reaction", "a", 5, kind="like").hash == zlib.crc32(b"r")
     assert Event("u", "conversion", "a", 5).hash == zlib.crc32(b"v")
     assert Event("u", "conversion", "a", 5, kind="like").hash == zlib.crc32(b"vlike")
     assert Event("u", "hide", "a", 5).hash == zlib.crc32(b"h")

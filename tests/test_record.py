@@ -220,9 +220,16 @@ def test_dwells_beyond_the_cap_leave_room_for_a_reaction(stack):
 
 def test_what_is_remembered_of_one_item_is_bounded(stack):
     person = Person(stack)
-    person.deliver([("reaction", "a", NOW, f"kind{at}") for at in range(100)])
-    assert person.totals() == {("a", "r"): 64}
+    person.deliver([("conversion", "a", NOW, f"kind{at}") for at in range(100)])
+    assert person.totals() == {("a", "v"): 64}
     assert stack.redis.hstrlen(person.key("acts", bucket_of(NOW)), person.numbers["a"]) == 4 + 64 * 4
+
+
+def test_a_person_reacts_to_an_item_once(stack):
+    """Whatever the kinds: else one person with sixty of them would outweigh fifty with one each."""
+    person = Person(stack)
+    person.deliver([("reaction", "a", NOW, f"kind{at}") for at in range(100)])
+    assert person.totals() == {("a", "r"): 1}
 
 
 def test_the_last_fifty_searches_stay_in_the_order_of_their_time(stack):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import origins
+from worker import config_check
 
 PREFIX = "NIGHTFEED_"
 # Variables that say where things are rather than how they behave.
@@ -80,7 +80,16 @@ class Settings:
                                    form=r"[A-Za-z0-9_.-]{1,64}")
     allowed_origins: str = _setting("", "other sites whose pages may read feeds and send beacons: origins, with commas",
                                     form=r"([^\s,]+(,\s*[^\s,]+)*)?", many=True)
-    rate_limit: str = _setting("2000", "requests a second from one address; off: no limit", form=r"off|[1-9]\d{0,6}")
+    rate_limit: str = _setting("2000", "requests a second from one address; off: no limit here, nor in the next three",
+                               form=r"off|[1-9]\d{0,6}")
+    new_users_per_hour: int = _setting(500, "newcomers from one address who get an identity", 1, 1_000_000)
+    user_events_per_hour: int = _setting(3000, "events that one person can send", 100, 10_000_000)
+    counted_per_network: int = _setting(5, "anonymous people of one network who count for an item, each day", 1, 1000)
+    dwell_cap_anonymous_s: int = _setting(120, "the same as dwell_cap_s, for someone who is not signed in", 1, 86400)
+    trusted_proxies: str = _setting("", "proxies whose X-Forwarded-For is believed: addresses, CIDR blocks",
+                                    form=r"([^\s,]+(,\s*[^\s,]+)*)?", many=True)
+    bots: str = _setting("", "more of what names a crawler in User-Agent, by commas",
+                         form=r"([\w.+:/ ()-]{2,}(,[\w.+:/ ()-]{2,})*)?", many=True)
 
 
 def load(run: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -95,7 +104,8 @@ def load(run: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         values.update(_read_file(path))
     values.update(_read_environment(environ))
     settings = Settings(**values)
-    _check_together(settings)
+    for problem in config_check.problems(settings):
+        raise ConfigError(problem)
     return settings
 
 
@@ -166,31 +176,6 @@ def checked(name: str, value: Any, where: str) -> Any:
     if form and not re.fullmatch(form, value):
         raise ConfigError(f"{where} is {value!r}: must match {form}")
     return value
-
-
-def _check_together(settings: Settings) -> None:
-    if settings.new_share_min > settings.new_share_max:
-        raise ConfigError("new_share_min is greater than new_share_max")
-    _check_cookies(settings)
-    for origin in origins.split(settings.allowed_origins):
-        if found := origins.problem(origin):
-            raise ConfigError(f"allowed_origins: {origin!r}: {found}")
-
-
-def _check_cookies(settings: Settings) -> None:
-    """What browsers refuse in silence is refused here aloud. They read the prefixes in capital and small letters."""
-    prefix = re.match("__host-|__secure-", settings.cookie_name, re.IGNORECASE)
-    if prefix and not settings.cookie_secure:
-        raise ConfigError(f"cookie_name starts with {prefix[0]}, which browsers take from Secure cookies only: "
-                          "set another cookie_name, or cookie_secure = true")
-    if settings.cookie_same_site == "None" and not settings.cookie_secure:
-        raise ConfigError("cookie_same_site is None, which browsers take from Secure cookies only: "
-                          "set cookie_secure = true")
-    if settings.cookie_partitioned and settings.cookie_same_site != "None":
-        raise ConfigError("cookie_partitioned is for pages of other sites, whose requests carry no cookie but with "
-                          "SameSite=None: set cookie_same_site = \"None\" too")
-    if settings.opt_out_cookie.lower() == settings.cookie_name.lower():
-        raise ConfigError("opt_out_cookie is cookie_name, so that whoever is known has opted out: set another name")
 
 
 def run_directory(environ: Mapping[str, str] = os.environ) -> Path:

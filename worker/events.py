@@ -53,6 +53,8 @@ class Event(NamedTuple):
             return zlib.crc32(f"d{self.ts}:{self.ms}".encode())
         if self.event == "hide":
             return zlib.crc32(b"h")
+        if self.event == "reaction":
+            return zlib.crc32(b"r")  # whatever its kind: a person reacts to an item once
         return zlib.crc32(f"{LETTERS[self.event]}{self.kind or ''}".encode())
 
 

@@ -2,14 +2,17 @@
 --
 -- 204 all events are in Redis · 200 the valid ones are · 400, 413, 422 nothing is, and a retry is useless
 -- 403 nothing is: another site's page sent it. Of who has opted out nothing is stored either, and the answer is 204.
--- 503 nothing is, as far as is known: to be sent again, which counts nothing twice.
+-- 429, 503 nothing is, as far as is known: to be sent again, which counts nothing twice.
 
 local consent = require("edge.consent")
+local counting = require("edge.counting")
 local events = require("edge.events")
 local identity = require("edge.identity")
+local limits = require("edge.limits")
 local origin = require("edge.origin")
 local record = require("edge.record")
 local respond = require("edge.respond")
+local visitors = require("edge.visitors")
 
 local floor = math.floor
 local sort = table.sort
@@ -85,6 +88,12 @@ local function take()
         return respond.problem(422, "no event is valid: nothing was stored", { accepted = 0, rejected = rejected })
     end
     local id = identity.request()
+    local admitted, reason = limits.admit(id, valid)
+    if not admitted then
+        record.count_all(valid, reason)
+        return limits.refuse(id, reason)
+    end
+    counting.weigh(id, valid)
     if not record.write(id.user, valid, now_ms) then
         return respond.unavailable(STORE_FAILED)
     end
@@ -97,6 +106,8 @@ function _M.handle()
         return origin.other_method(method, "POST")
     elseif consent.refused() then
         consent.drop()
+        return respond.nothing()
+    elseif visitors.dropped() then
         return respond.nothing()
     elseif not origin.may_write() then
         return origin.refuse()

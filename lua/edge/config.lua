@@ -9,9 +9,11 @@ local _M = {}
 
 -- What the edge uses; the file holds the worker's settings, too.
 local REQUIRED = {
-    allowed_origins = "string", cookie_days = "number", cookie_name = "string", cookie_partitioned = "boolean",
-    cookie_same_site = "string", cookie_secure = "boolean", dwell_cap_s = "number", fresh_days = "number",
-    fresh_every = "number", gap = "number", keyspace = "string", opt_out_cookie = "string",
+    allowed_origins = "string", bots = "string", cookie_days = "number", cookie_name = "string",
+    cookie_partitioned = "boolean", cookie_same_site = "string", cookie_secure = "boolean",
+    counted_per_network = "number", dwell_cap_anonymous_s = "number", dwell_cap_s = "number", fresh_days = "number",
+    fresh_every = "number", gap = "number", keyspace = "string", new_users_per_hour = "number",
+    opt_out_cookie = "string", rate_limit = "string", trusted_proxies = "string", user_events_per_hour = "number",
     redis_password = "string", redis_socket = "string", redis_timeout_ms = "number", redis_user = "string",
     repeats = "boolean", root = "string", run = "string", secrets = "string", stale_hours = "number",
     window_days = "number",

@@ -37,7 +37,7 @@ end
 
 -- Counts a beacon that was dropped for it. Its body is not even looked at.
 function _M.drop()
-    metrics.count("nightfeed_dropped_beacons_total", 'reason="opted_out"')
+    metrics.drop("opted_out")
 end
 
 return _M

@@ -118,7 +118,7 @@ end
 
 function VALUES.r(raw)
     local kind, err = check_kind(raw, true)
-    return kind and { hash = crc32("r" .. kind) }, err
+    return kind and { hash = crc32("r") }, err
 end
 
 function VALUES.v(raw)

@@ -22,6 +22,7 @@ local respond = require("edge.respond")
 local seen = require("edge.seen")
 local store = require("edge.store")
 local sync = require("edge.sync")
+local visitors = require("edge.visitors")
 
 local find, sub = string.find, string.sub
 local tonumber = tonumber
@@ -31,6 +32,7 @@ local NO_LIST, NO_POOL = lists.none(), lists.no_pool()
 -- What tells a site's developer why a page is not the person's.
 local IMPERSONAL = {
     opted_out = ',"personal":false,"why":"opted_out"', cross_site = ',"personal":false,"why":"cross_site"',
+    bot = ',"personal":false,"why":"bot"', new_users = ',"personal":false,"why":"new_users"',
 }
 local SOURCES = { list = 'source="list"', default = 'source="default"', fallback = 'source="fallback"' }
 
@@ -221,9 +223,12 @@ local function send(id, body, length)
     return ngx.exit(ngx.HTTP_OK)
 end
 
--- Why nobody may be known by this request, or nil.
-local function impersonal()
-    return consent.refused() and "opted_out" or not origin.may_read() and "cross_site" or nil
+-- Who asks, or false; why nobody may be known by this request, or nil.
+local function who()
+    local why = consent.refused() and "opted_out" or not origin.may_read() and "cross_site"
+        or visitors.is_bot() and "bot" or nil
+    local id = not why and identity.request()
+    return id, why or not id.user and "new_users" or nil
 end
 
 function _M.handle()
@@ -235,9 +240,8 @@ function _M.handle()
     if not request then
         return respond.problem(400, problem)
     end
-    local why, now = impersonal(), ngx.time()
-    local id = not why and identity.request()
-    local user = id and id.user
+    local id, why = who()
+    local user, now = id and id.user, ngx.time()
     local page, texts = from_store(user, request, now)
     if not page then
         page, texts = from_memory(user, request, now)

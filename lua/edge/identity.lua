@@ -4,8 +4,9 @@
 -- gets a new anonymous identity. Per worker: the last VERIFIED tokens found valid, so that HMAC runs once for each.
 
 local config = require("edge.config").get()
-local signature = require("edge.signature")
+local limits = require("edge.limits")
 local metrics = require("edge.metrics")
+local signature = require("edge.signature")
 local lrucache = require("resty.lrucache")
 
 local find, match, sub = string.find, string.match, string.sub
@@ -89,12 +90,16 @@ local function wants_reissue(known, source)
 end
 
 local function mint()
-    local user = "a-" .. signature.random_name()
+    if not limits.may_mint() then
+        return { fresh = false, reissue = false, source = "refused" }
+    end
+    local user, now = "a-" .. signature.random_name(), ngx.time()
     metrics.count("nightfeed_identities_total", "")
-    return { user = user, token = _M.sign(user, ngx.time()), fresh = true, reissue = false, source = "minted" }
+    return { user = user, token = _M.sign(user, now), issued = now, fresh = true, reissue = false, source = "minted" }
 end
 
--- { user, token, fresh = minted now, reissue = the token is a new one for the same user, source }
+-- { user, token, issued, fresh = minted now, reissue = the token is a new one for the same user, source };
+-- no user where the address has had too many newcomers.
 function _M.request()
     local source = "bearer"
     local token, known = from_bearer()
@@ -109,7 +114,9 @@ function _M.request()
     if reissue then
         token = _M.sign(known.user, ngx.time())
     end
-    return { user = known.user, token = token, fresh = false, reissue = reissue, source = source }
+    return {
+        user = known.user, token = token, issued = known.issued, fresh = false, reissue = reissue, source = source,
+    }
 end
 
 local attributes = "; Path=/; Max-Age=" .. config.cookie_days * DAY_SECONDS .. "; HttpOnly; SameSite="

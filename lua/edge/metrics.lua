@@ -22,7 +22,9 @@ local HELP = {
     { "nightfeed_clicks_total", "counter", "Clicks that counted: the first of a person and item." },
     { "nightfeed_repeat_impressions_total", "counter", "Impressions of items that the person had seen before." },
     { "nightfeed_dropped_beacons_total", "counter", "Beacons of which nothing was stored, by reason." },
+    { "nightfeed_uncounted_events_total", "counter", "Events of anonymous people that are stored, not counted." },
     { "nightfeed_identities_total", "counter", "Identities minted for visitors without one." },
+    { "nightfeed_identities_refused_total", "counter", "Newcomers who got none: too many from one address." },
     { "nightfeed_store_failures_total", "counter", "Requests to Redis that failed." },
     { "nightfeed_catalogue_version", "gauge", "The catalogue's version that each nginx worker has read." },
     { "nightfeed_generation", "gauge", "The generation that is served." },
@@ -77,11 +79,18 @@ function _M.observe(route, seconds)
     _M.count("nightfeed_request_seconds_sum", label, floor(seconds * 1000000 + 0.5))
 end
 
+-- Of answers that say by their status that nothing was stored, the reason; other statuses are "refused".
 local DROPPED = {
     [400] = "malformed", [413] = "too_large", [422] = "invalid", [429] = "rate_limited", [500] = "error",
     [503] = "store",
 }
 local TIMED = { beacon = true, feed = true, pixel = true }
+
+-- Counts a beacon of which nothing is stored, for a reason that its status does not tell.
+function _M.drop(reason)
+    ngx.ctx.dropped = true
+    _M.count("nightfeed_dropped_beacons_total", 'reason="' .. reason .. '"')
+end
 
 -- Counts the request that ends now; called in the log phase, so that answers made by nginx itself count, too.
 function _M.request()
@@ -90,8 +99,8 @@ function _M.request()
     if TIMED[route] then
         _M.observe(route, ngx.now() - ngx.req.start_time())
     end
-    if DROPPED[status] and (route == "beacon" or route == "pixel") then
-        _M.count("nightfeed_dropped_beacons_total", 'reason="' .. DROPPED[status] .. '"')
+    if status >= 300 and (route == "beacon" or route == "pixel") and not ngx.ctx.dropped then
+        _M.count("nightfeed_dropped_beacons_total", 'reason="' .. (DROPPED[status] or "refused") .. '"')
     end
 end
 

@@ -67,7 +67,7 @@ end
 
 -- 403, for a request that may not write.
 function _M.refuse()
-    metrics.count("nightfeed_dropped_beacons_total", 'reason="cross_site"')
+    metrics.drop("cross_site")
     return respond.problem(403, REFUSED)
 end
 

@@ -1,11 +1,15 @@
 -- GET /pixel.gif?item=…&event=impression: one event of a page without scripts, answered by a 1×1 picture.
 
 local consent = require("edge.consent")
+local counting = require("edge.counting")
 local events = require("edge.events")
 local identity = require("edge.identity")
+local limits = require("edge.limits")
+local metrics = require("edge.metrics")
 local origin = require("edge.origin")
 local record = require("edge.record")
 local respond = require("edge.respond")
+local visitors = require("edge.visitors")
 
 local floor = math.floor
 
@@ -45,6 +49,8 @@ local function send_picture()
     return ngx.exit(ngx.HTTP_OK)
 end
 
+local STORE_FAILED = "the store does not answer: nothing was stored"
+
 local function store_event(event, now_ms)
     local unknown = false
     local known = record.resolve({ event }, function()
@@ -53,9 +59,18 @@ local function store_event(event, now_ms)
     if unknown then
         return respond.problem(422, "unknown item: " .. event.item)
     end
+    if not known then
+        return respond.unavailable(STORE_FAILED)
+    end
     local id = identity.request()
-    if not known or not record.write(id.user, known, now_ms) then
-        return respond.unavailable("the store does not answer: nothing was stored")
+    local admitted, reason = limits.admit(id, known)
+    if not admitted then
+        record.count_all(known, reason)
+        return limits.refuse(id, reason)
+    end
+    counting.weigh(id, known)
+    if not record.write(id.user, known, now_ms) then
+        return respond.unavailable(STORE_FAILED)
     end
     identity.set_cookie(id)
     return send_picture()
@@ -78,11 +93,14 @@ end
 function _M.handle()
     local method = ngx.req.get_method()
     if method == "HEAD" then
+        metrics.drop("head")
         return send_picture()
     elseif method ~= "GET" then
         return ngx.exit(405)
     elseif consent.refused() then
         consent.drop()
+        return send_picture()
+    elseif visitors.dropped() then
         return send_picture()
     elseif not origin.may_write_by_picture() then
         return origin.refuse()

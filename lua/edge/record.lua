@@ -13,7 +13,8 @@ local max, min = math.max, math.min
 local CAP_MS = config.dwell_cap_s * 1000
 local MAX_EVENTS = 100
 local ITEMS = 2 ^ keys.ITEM_BITS
-local CODES = { i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
+-- "n": stored as seen, without counting; see edge/counting.lua.
+local CODES = { n = 0, i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
 local CLICK, SEARCH = 2, 7
 
 local _M = {}
@@ -35,7 +36,7 @@ function _M.count(kind, outcome, by)
     metrics.count("nightfeed_events_total", label(kind, outcome), by)
 end
 
-local function count_events(events, outcome)
+function _M.count_all(events, outcome)
     local totals = {}
     for _, event in ipairs(events) do
         totals[event.kind] = (totals[event.kind] or 0) + 1
@@ -65,7 +66,7 @@ function _M.resolve(events, reject)
     end
     local numbers, err = catalogue.numbers(ids)
     if not numbers then
-        count_events(events, "unstored")
+        _M.count_all(events, "unstored")
         return nil, err
     end
     local known = {}
@@ -83,6 +84,7 @@ end
 
 -- Two words for each event, see lua/redis/events.lua. Every request writes them over: nothing yields before the copy.
 local words = ffi.new("uint32_t[?]", 2 * MAX_EVENTS)
+
 local function index_of(list, value)
     for i = 1, #list do
         if list[i] == value then
@@ -97,7 +99,7 @@ local function value_of(event)
     if event.letter == "s" then
         return ("%.0f "):format(event.ts) .. event.query
     elseif event.ms then
-        return ("%.0f:%.0f:%.0f"):format(event.ms, event.hash, CAP_MS)
+        return ("%.0f:%.0f:%.0f"):format(event.ms, event.hash, event.cap_ms or CAP_MS)
     end
     return ("%.0f"):format(event.hash)
 end
@@ -158,7 +160,7 @@ local function after_erasure(events, erased_ms)
         local list = event.ts > erased_ms and later or dropped
         list[#list + 1] = event
     end
-    count_events(dropped, "erased")
+    _M.count_all(dropped, "erased")
     return later
 end
 
@@ -167,7 +169,7 @@ end
 function _M.write(user, events, now_ms)
     local replies, err = store.exec({ command(user, events, now_ms) })
     if not replies then
-        count_events(events, "unstored")
+        _M.count_all(events, "unstored")
         return nil, err
     end
     local counted = replies[1]
@@ -175,7 +177,7 @@ function _M.write(user, events, now_ms)
         local later = after_erasure(events, counted[4])
         return #later == 0 or _M.write(user, later, now_ms)
     end
-    count_events(events, "stored")
+    _M.count_all(events, "stored")
     recent.add(user, events)
     metrics.count("nightfeed_impressions_total", "", counted[1])
     metrics.count("nightfeed_clicks_total", "", counted[2])

@@ -11,10 +11,11 @@
 --         or 0, 0, 0 and the time (ms) at which the person was erased: some event is not from after it, and nothing
 --         was written; the caller leaves such events out and calls again
 --
--- An event is two little-endian words: item number + code of its kind * 2^25 (1 impression, 2 click, 3 dwell,
--- 4 reaction, 5 conversion, 6 hide, 7 search), and bucket code + index of its day * 2^8 + index of its acts key * 2^16
--- (from 1). Values, in the order of events: for a dwell "<ms>:<hash>:<cap>", for a reaction, conversion or hide
--- "<hash>", for a search "<ts> <query>". A count is one such first word; behind one for a dwell stand its milliseconds.
+-- An event is two little-endian words: item number + code of its kind * 2^25 (0 what only makes the item seen, and is
+-- not counted, 1 impression, 2 click, 3 dwell, 4 reaction, 5 conversion, 6 hide, 7 search), and bucket code + index of
+-- its day * 2^8 + index of its acts key * 2^16 (from 1). Values, in the order of events: for a dwell
+-- "<ms>:<hash>:<cap>", for a reaction, conversion or hide "<hash>", for a search "<ts> <query>". A count is one such
+-- first word; behind one for a dwell stand its milliseconds.
 --
 -- A seen set is a string of words, too, in any order: item number * 2^7 + bucket code * 2^2 + flags, which say what
 -- happened between the user and the item in that bucket of days. Over all live buckets: an impression counts when there
@@ -23,7 +24,7 @@
 -- changes a total. An item has a word in every bucket in which it had an event: it stays seen for a whole window after
 -- the last of them, and what an older bucket knew of clicks and impressions is not lost when it is not live any more.
 
-local IMPRESSION, CLICK, DWELL, SEARCH = 1, 2, 3, 7
+local NOTED, IMPRESSION, CLICK, DWELL, SEARCH = 0, 1, 2, 3, 7
 local ITEMS = 33554432       -- 2^25
 local CLICKED, UNCOUNTED = 1, 2
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
@@ -288,6 +289,8 @@ local function record(keys, args)
             impression(writes, event, items[event.number])
         elseif event.code == CLICK then
             click(writes, event, items[event.number])
+        elseif event.code == NOTED then
+            mark_known(event, items[event.number])
         elseif event.code == SEARCH then
             search(keys[#keys], event.value)
             expire_later(keys[#keys], args[FIXED_ARGS + #keys - FIXED_KEYS])

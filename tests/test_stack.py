@@ -22,6 +22,7 @@ from redis.retry import Retry
 from tests.stack_fixture import ROOT, Stack, clean_environ, finished, free_port
 
 Fresh = Callable[..., Stack]
+DOWN = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|recv\(\) failed"
 
 
 def pids(stack: Stack) -> dict[str, int | None]:
@@ -68,6 +69,7 @@ def test_status_tells_each_part_and_its_exit_code_tells_the_whole(fresh_stack: F
     shown = stack.script("status", check=False)
     assert shown.returncode == 1
     assert "api    not running" in shown.stdout
+    stack.expect_log(DOWN)
     stack.signal("redis", signal.SIGSTOP)
     assert "redis  does not answer" in stack.script("status", check=False).stdout
     stack.part("redis").resume()
@@ -188,6 +190,8 @@ def test_a_killed_process_is_started_again_by_up_and_nothing_is_lost(fresh_stack
     before, data = pids(stack), dump(stack)
     assert any(key.startswith(b"seen:") for key in data)
     stack.until(lambda: stack.redis.info("persistence")["aof_pending_bio_fsync"] == 0)
+    if name == "redis":
+        stack.expect_log(DOWN)
     stack.signal(name, signal.SIGKILL)
     stack.until(lambda: stack.part(name).pid() is None)
     stack.script("up")

@@ -84,7 +84,7 @@ class Settings:
                                form=r"off|[1-9]\d{0,6}")
     new_users_per_hour: int = _setting(500, "newcomers from one address who get an identity", 1, 1_000_000)
     user_events_per_hour: int = _setting(3000, "events that one person can send", 100, 10_000_000)
-    counted_per_network: int = _setting(5, "anonymous people of one network who count for an item, each day", 1, 1000)
+    counted_per_network: int = _setting(3, "anonymous people of one network who count for an item, each day", 1, 1000)
     dwell_cap_anonymous_s: int = _setting(120, "the same as dwell_cap_s, for someone who is not signed in", 1, 86400)
     trusted_proxies: str = _setting("", "proxies whose X-Forwarded-For is believed: addresses, CIDR blocks",
                                     form=r"([^\s,]+(,\s*[^\s,]+)*)?", many=True)

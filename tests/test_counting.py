@@ -78,23 +78,34 @@ def test_an_identity_of_this_very_request_has_seen_and_not_counted(site: Stack, 
 
 
 def test_what_is_older_than_the_identity_does_not_count(site: Stack, item: str) -> None:
-    """By more than the five minutes that clocks may differ; it is seen."""
+    """By more than the five minutes that clocks may differ; the item is seen."""
     growth = Growth(site)
     (person,) = newcomers(site, 1, fresh_address())
     assert person.beacon(impression(item, ts=now_ms() - HOUR_MS), click(item, ts=now_ms() - HOUR_MS)).status_code == 204
     assert counts(site, item) == {}
-    assert growth("nightfeed_uncounted_events_total", reason="early") == 2
+    assert growth("nightfeed_uncounted_events_total", reason="old") == 2
     assert seen_items(site, user_of(site, person)) == {number(site, item): UNCOUNTED}
     person.beacon(impression(item, ts=now_ms() - 240_000))
     assert counts(site, item) == {"i": 1}
 
 
 def test_an_old_identity_counts_for_what_it_did(site: Stack, item: str) -> None:
-    """A phone that was offline for a day and has been here before."""
+    """A phone that was offline for almost two days, and has been here before."""
     issued = now_ms() // 1000 - 7 * 86_400
     person = Visitor(site, fresh_address(), tokens.sign(site.credentials.keyring, "a-old-friend", issued))
-    person.beacon(impression(item, ts=now_ms() - 24 * HOUR_MS))
+    person.beacon(impression(item, ts=now_ms() - 47 * HOUR_MS))
     assert counts(site, item) == {"i": 1}
+
+
+def test_what_is_two_days_old_does_not_count(site: Stack, item: str) -> None:
+    """However old the identity: a few of them, kept for weeks, would count anew for each bucket of days."""
+    identity = tokens.sign(site.credentials.keyring, "a-kept-for-weeks", now_ms() // 1000 - 40 * 86_400)
+    person = Visitor(site, fresh_address(), identity)
+    for days in (2, 12, 22, 32):
+        person.beacon(*[{**event, "ts": now_ms() - days * 24 * HOUR_MS} for event in whole(item)])
+    assert counts(site, item) == {}
+    person.beacon(*whole(item))
+    assert counts(site, item) == {"i": 1, "c": 1, "d": 60_000, "r": 1, "v": 1}
 
 
 def test_so_many_people_of_a_network_count_for_an_item(site: Stack, item: str) -> None:

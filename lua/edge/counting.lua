@@ -3,7 +3,8 @@
 --
 -- An event that does not count is stored: its item is seen, and never shown again. It does not count when
 --   minted   the identity was made for this very request: whether its sender keeps cookies is not known yet
---   early    it is from before the identity, by more than clocks may differ: it is made up
+--   old      it is from before the identity (by more than clocks may differ), or two days old: the past is easily
+--            made up, and in each bucket of days reading time and reactions count anew
 --   network  as many other people of the network as may (counted_per_network) count for this item today
 -- A person counts whole or not at all for an item and day, whatever they do and in whatever order: rates stay true.
 --
@@ -16,16 +17,18 @@ local keys = require("edge.keys")
 local metrics = require("edge.metrics")
 
 local band, rshift = bit.band, bit.rshift
+local max, min = math.max, math.min
 local byte, char, sub = string.byte, string.char, string.sub
 local crc32 = ngx.crc32_short
 local var = ngx.var
 
 local DAY = 86400
-local CAP_MS = math.min(config.dwell_cap_s, config.dwell_cap_anonymous_s) * 1000
+local LATEST_MS = 2 * DAY * 1000
+local CAP_MS = min(config.dwell_cap_s, config.dwell_cap_anonymous_s) * 1000
 local ROOM = config.rate_limit ~= "off" and config.counted_per_network * 4 or math.huge
 -- Hides and searches are in no score.
 local WEIGHED = { i = true, c = true, d = true, r = true, v = true }
-local REASONS = { minted = 'reason="minted"', early = 'reason="early"', network = 'reason="network"' }
+local REASONS = { minted = 'reason="minted"', old = 'reason="old"', network = 'reason="network"' }
 
 local places = ngx.shared.nightfeed_counted
 
@@ -59,15 +62,15 @@ local function may_count(where, mark, number)
     elseif #taken >= ROOM then
         return false
     end
-    places:set(key, taken .. mark, DAY - ngx.time() % DAY)
-    return true
+    -- A place that cannot be kept is none: memory that is full must not be a way around.
+    return (places:set(key, taken .. mark, DAY - ngx.time() % DAY))
 end
 
-local function why_not(id, event, where, mark)
+local function why_not(id, event, oldest, where, mark)
     if id.fresh then
         return "minted"
-    elseif event.ts < id.issued * 1000 - keys.AHEAD_MS then
-        return "early"
+    elseif event.ts < oldest then
+        return "old"
     elseif ROOM < math.huge and not may_count(where, mark, event.number) then
         return "network"
     end
@@ -84,10 +87,11 @@ function _M.weigh(id, events)
         return
     end
     local where, mark = network(), mark_of(id.user)
+    local oldest = max(id.issued * 1000 - keys.AHEAD_MS, ngx.now() * 1000 - LATEST_MS)
     for i = 1, #events do
         local event = events[i]
         if WEIGHED[event.letter] then
-            local reason = why_not(id, event, where, mark)
+            local reason = why_not(id, event, oldest, where, mark)
             event.cap_ms = CAP_MS
             if reason then
                 event.letter = "n"

@@ -128,7 +128,7 @@ def test_a_seen_item_says_when_how_and_until_when():
 
 def test_an_item_that_was_only_hidden_or_clicked_says_so_and_keeps_its_position():
     answer = explain("top2")
-    assert "no impression, but a click, hide or other act" in answer["why"]
+    assert "no impression that counted" in answer["why"]
     assert answer["position"] == 3
 
 

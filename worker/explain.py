@@ -74,7 +74,7 @@ def _seen_why(picture: Picture, number: int) -> str:
     row = picture.known.seen_row(number)
     newest = max(bucket.number for bucket in picture.known.buckets if number in bucket.seen)
     until = day_text((newest + 1) * BUCKET_DAYS + picture.settings.window_days)
-    how = "an impression" if row["impression_counted"] else "no impression, but a click, hide or other act"
+    how = "an impression" if row["impression_counted"] else "no impression that counted"
     clicked = " and a click" if row["clicked"] and row["impression_counted"] else ""
     period = row["periods"][0]
     return f"seen between {period['from']} and {period['to']} ({how}{clicked}); it stays away until {until}"

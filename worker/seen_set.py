@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from worker.keyspace import BUCKET_BITS, FLAG_BITS
 
-CLICKED, UNCOUNTED = 1, 2  # flags; UNCOUNTED: no impression of the item was counted yet, a click or hide came first
+CLICKED, UNCOUNTED = 1, 2  # flags; UNCOUNTED: no impression of the item was counted yet
 CODES = 1 << BUCKET_BITS
 ITEM_SHIFT = BUCKET_BITS + FLAG_BITS
 Words = NDArray[np.uint32]

@@ -116,7 +116,8 @@ def model(happenings):
         if name == "dwell":
             dwell[item, bucket_of(ts)] += detail
         elif name in ("reaction", "conversion", "hide"):
-            once.add((item, {"reaction": "r", "conversion": "v", "hide": "h"}[name], bucket_of(ts), detail))
+            kind = detail if name == "conversion" else None  # a person reacts to an item once
+            once.add((item, {"reaction": "r", "conversion": "v", "hide": "h"}[name], bucket_of(ts), kind))
     for (item, _), ms in dwell.items():
         totals[item, "d"] += min(ms, CAP_MS)
     for item, letter, _, _ in once:

@@ -17,41 +17,33 @@
   const number = (text) => /^\d+$/.test(text) ? +text : undefined;
   const valid = (id) => /^[\w.~:-]{1,128}$/.test(id ?? '');
 
-  // The store: "<not before> <failures>", then one event a line; memory where storage fails.
-  // A store for each token's user (v1.key.user.issued.mac): nothing goes out under another identity.
-  const memory = {};
-  let stored = true;
-  const keyNow = () => 'nightfeed' + (api.token ? ':' + api.token.split('.').slice(2, -2).join('.') : '');
-  const load = (key) => {
-    let text = memory[key];
-    if (stored) try { text = localStorage.getItem(key); } catch { stored = false; }
-    const [head, ...lines] = (text || '').split('\n'), [until, fails] = head.split(' ');
+  // The store: a localStorage entry for each event, as tabs write at the same time; memory where that fails.
+  // Names begin with the token's user (v1.key.user.issued.mac): nothing goes out under another identity.
+  const memory = {}, mine = new Set(); // mine: made here, and not yet sent by leave()
+  const owner = () => 'nightfeed ' + (api.token || '').split('.').slice(2, -2).join('.');
+  const write = (name, text) => {
+    try { localStorage.setItem(name, text); delete memory[name]; } catch { memory[name] = text; }
+  };
+  const erase = (name) => { mine.delete(name); delete memory[name]; safe(() => localStorage.removeItem(name))(); };
+  const load = (key) => { // the entry `key` itself: "<not before> <failures>"
+    const names = Object.keys(memory).concat(safe(() => Object.keys(localStorage))() || []);
+    const lines = names.filter((name) => name.startsWith(key + '{')).map((name) => name.slice(key.length)).sort();
+    const [until, fails] = (memory[key] || safe(() => localStorage.getItem(key))() || '').split(' ');
     const wait = until - Date.now();
-    return { lines, until, fails: +fails || 0, wait: wait > 0 && wait < 6e6 && wait }; // clocks may jump
+    return { lines, fails: +fails || 0, wait: wait > 0 && wait < 6e6 && wait }; // clocks may jump
   };
-  const save = (key, lines, until, fails) => {
-    for (; lines.length > 500 || size(lines.join()) > 65536; api.dropped++) lines.shift();
-    const text = memory[key] = lines.length ? [`${until} ${fails}`, ...lines].join('\n') : '';
-    try {
-      text ? localStorage.setItem(key, text) : localStorage.removeItem(key);
-      stored = true;
-    } catch { stored = false; }
-  };
-  const forget = (key, sent) => save(key, load(key).lines.filter((line) => !sent.includes(line)), 0, 0);
 
-  const busy = new Set(); // lines of requests in flight
-  let timer, chain = Promise.resolve(), release = () => {};
+  let timer, cut, chain = Promise.resolve(), release = () => {};
 
   const take = (lines) => { // a batch: at least one event
     let bytes = 12;
-    return lines.filter((line) => !busy.has(line)).slice(0, 100)
-      .filter((line, i) => (bytes += size(line) + 1) <= 16384 || !i);
+    return lines.slice(0, 100).filter((line, i) => (bytes += size(line) + 1) <= 16384 || !i);
   };
   const body = (lines) => `{"events":[${lines}]}`;
 
   const post = async (key, lines) => { // true: done with
+    const { fails } = load(key);
     let wait = 0;
-    lines.forEach((line) => busy.add(line));
     try {
       const answer = await fetch(path, {
         method: 'POST', body: body(lines), keepalive: true, // a string is text/plain: no preflight
@@ -59,42 +51,36 @@
           : { credentials: 'include' }),
         signal: AbortSignal.timeout?.(1e4),
       });
-      const ok = answer.ok, after = answer.headers.get('Retry-After');
-      if (ok || [400, 413, 422].includes(answer.status)) {
-        const lost = ok ? await answer.json().then((a) => a.rejected.length).catch(() => 0) : lines.length;
-        api.dropped += lost;
-        forget(key, lines);
+      const { ok, status } = answer, after = answer.headers.get('Retry-After');
+      if (ok || [400, 413, 422].includes(status)) {
+        const lost = !ok ? lines : status == 204 ? [] : (await answer.json()).rejected;
+        api.dropped += lost.length;
+        lines.forEach((line) => erase(key + line));
+        erase(key);
         return true;
       }
+      cut = false;
       wait = isNaN(after) ? Date.parse(after) - Date.now() : after * 1e3;
-    } catch { /* no network: kept */ } finally { lines.forEach((line) => busy.delete(line)); }
-    const state = load(key);
-    wait = Math.max(Math.min(wait, 36e5) || 0, Math.min(2e5, 1e3 * 2 ** state.fails)) * (1 + Math.random() / 2);
-    save(key, state.lines, Math.ceil(Date.now() + wait), state.fails + 1);
+    } catch { cut = true; }
+    wait = Math.max(Math.min(wait, 36e5) || 0, Math.min(2e5, 1e3 * 2 ** fails)) * (1 + Math.random() / 2);
+    write(key, `${Math.ceil(Date.now() + wait)} ${fails + 1}`);
   };
 
-  const sendOne = () => {
-    const key = keyNow(), { lines, wait } = load(key), batch = take(lines);
-    return batch.length && !wait && !d.prerendering && post(key, batch);
+  const sendOne = async () => {
+    const key = owner(), { lines, wait } = load(key);
+    if (!lines.length || wait || d.prerendering) return;
+    const done = await post(key, take(lines));
+    return new Promise((resolve) => setTimeout(resolve, 100, done)); // till other tabs see it
   };
 
-  // One tab sends at a time: by a lock, or a lease that expires. A hiding tab lets go: it may freeze.
+  // One tab sends at a time, where there are locks. A hiding tab lets go: it may freeze.
   const alone = async () => {
-    const letGo = new Promise((resolve) => { release = resolve; }), run = () => Promise.race([sendOne(), letGo]);
-    let held;
-    try {
-      return await navigator.locks.request('nightfeed', () => { held = true; return run(); });
-    } catch { if (held) return; }
-    const lease = 'nightfeed-lease', age = safe(() => Date.now() - localStorage.getItem(lease))();
-    if (age >= 0 && age < 15e3) return;
-    safe(() => localStorage.setItem(lease, Date.now()))();
-    const more = await run();
-    safe(() => localStorage.removeItem(lease))();
-    return more;
+    const left = new Promise((resolve) => { release = resolve; }), run = () => Promise.race([sendOne(), left]);
+    try { return await navigator.locks.request('nightfeed', run); } catch { return run(); }
   };
 
   const schedule = () => {
-    const { lines, wait } = load(keyNow());
+    const { lines, wait } = load(owner());
     if (lines.length) timer = timer || setTimeout(flush, wait || 2e3);
   };
   const flush = () => chain = chain.then(async () => {
@@ -105,26 +91,25 @@
   }).catch(() => {});
 
   const add = (event, item, extra) => {
-    // A lone surrogate would spoil the whole batch.
-    const line = JSON.stringify({ ...extra, event, item, ts: Date.now() }).replace(/\\ud[89a-f]../g, '\\ufffd');
-    const key = keyNow(), { lines, until, fails } = load(key);
+    // The time comes first: lines sort by it. A lone surrogate would spoil the whole batch.
+    const line = JSON.stringify({ ts: Date.now(), ...extra, event, item }).replace(/\\ud[89a-f]../g, '\\ufffd');
     if (size(line) > 16e3) return api.dropped++;
-    lines.push(line);
-    save(key, lines, until, fails);
+    const key = owner();
+    write(key + line, '');
+    mine.add(key + line);
+    const { lines } = load(key);
+    for (; lines.length > 500 || size(lines.join()) > 65536; api.dropped++) erase(key + lines.shift());
     event == 'click' || lines.length >= 100 || size(lines.join()) >= 16384 ? flush() : schedule();
   };
 
   const leave = () => { // requests may die with the page: send again
     dwell();
     release();
-    const key = keyNow();
-    for (let i = 0; i < 5; i++) {
-      if (!api.token) busy.clear();
-      const { lines, wait } = load(key), batch = take(lines);
-      if (!batch.length || stored && wait) return;
-      if (api.token) post(key, batch); // sendBeacon carries no headers
-      else if (navigator.onLine && navigator.sendBeacon(path, body(batch))) forget(key, batch);
-      else return;
+    const key = owner(), { lines, wait } = load(key);
+    let rest = lines.filter((line) => mine.has(key + line) && (!wait || key + line in memory)), batch;
+    for (; (batch = take(rest)).length; rest = rest.slice(batch.length)) {
+      batch.forEach((line) => mine.delete(key + line));
+      if (api.token || !navigator.sendBeacon?.(path, body(batch))) post(key, batch); // a beacon carries no headers
     }
   };
 
@@ -151,9 +136,9 @@
     const { width, height } = e.boundingClientRect, shown = e.intersectionRect, el = e.target;
     const area = width * height, visible = shown.width * shown.height;
     const fits = Math.min(width, innerWidth) * Math.min(height, innerHeight); // the most that can show
-    visible && visible >= Math.min(area, innerWidth * innerHeight, fits < area / 2 ? fits : area) / 2
+    visible && visible * 2 >= (fits < area / 2 ? fits : Math.min(area, innerWidth * innerHeight))
       ? inView.has(el) || arm(el) : disarm(el);
-  })), { threshold: [...Array(101).keys()].map((i) => i / 100) });
+  })), { threshold: [...Array(101).keys()].map((i) => i * i / 1e4).concat(0.5) });
 
   const watch = (el) => {
     const id = el.getAttribute(attr);
@@ -197,9 +182,13 @@
 
   const start = () => {
     from = input = performance.now();
-    on(d, 'visibilitychange', () => { check(); live ? schedule() : leave(); });
-    on(w, 'pagehide', () => { away = true; check(); leave(); });
-    on(w, 'pageshow', () => { away = false; check(); schedule(); });
+    on(w, 'visibilitychange pagehide pageshow', (e) => {
+      away = e.type == 'pagehide';
+      check();
+      if (!live) leave();
+      schedule();
+    });
+    on(w, 'online', () => { if (cut) erase(owner()); flush(); });
     on(w, 'focus blur', () => { check(); setTimeout(check, 100); }); // maybe to a frame of ours
     on(w, 'pointerdown pointermove keydown wheel scroll touchstart', () => { accrue(); input = from; });
     on(d, 'click auxclick', (e) => {
@@ -220,6 +209,6 @@
   api.event = safe((name, item, extra) => { if (valid(item)) add(name, item, extra); });
   api.search = safe((query) => { add('search', undefined, { query: String(query) }); });
   api.flush = () => { safe(dwell)(); return flush().then(() => {}); };
-  api.pending = () => safe(() => load(keyNow()).lines.length)() || 0;
+  api.pending = () => safe(() => load(owner()).lines.length)() || 0;
   d.prerendering ? on(d, 'prerenderingchange', start) : safe(start)();
 })(window, document);

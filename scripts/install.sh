@@ -57,7 +57,10 @@ missing_packages() {
     for purpose in "$@"; do
         case $purpose in
             run) ;;
-            test) have chromium chromium-browser google-chrome google-chrome-stable || packages="$packages chromium" ;;
+            test)
+                have chromium chromium-browser google-chrome google-chrome-stable || packages="$packages chromium"
+                have tsc || packages="$packages node-typescript"
+                ;;
             lint) have luacheck || packages="$packages lua-check" ;;
             bench) have wrk || packages="$packages wrk" ;;
             *) fail "unknown purpose $purpose: run, test, lint or bench" ;;

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from tests.client_server import TAG, Answer, Site, context, dropped, flush, page, pending, record, running, site
 from tests.stack_fixture import Stack
 
-__all__ = ["context", "page", "site"]
+__all__ = ["context", "page", "site"]  # fixtures
 BACK_OFF = 1.5  # s: the longest first wait
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from tests.client_server import Site, card, context, flush, marked, page, pending, site
 from tests.stack_fixture import Stack
 
-__all__ = ["context", "page", "site"]
+__all__ = ["context", "page", "site"]  # fixtures
 SECOND = 1000
 LATE = 1600  # ms: what has not counted by then will not
 
@@ -88,7 +88,7 @@ def test_half_of_the_pixels_is_the_border(site: Site, page: Page) -> None:
 
 @pytest.mark.parametrize("views", [2.5, 20, 150])
 def test_what_is_taller_than_two_views_counts_when_it_fills_half_of_one(site: Site, page: Page, views: float) -> None:
-    """Half of its own pixels can never be in view. A quarter of the view filled is not enough, a little over half is."""
+    """Half of its own pixels can never be in view. A quarter of the view is not enough, a little over half is."""
     page.goto(site.page('<div style="height: 800px"></div>' + card("tall", f"{views * 800}px")))
     page.mouse.wheel(0, 200)
     page.wait_for_timeout(LATE)

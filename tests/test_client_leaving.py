@@ -7,31 +7,23 @@ import threading
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.client_server import (
-    STORED,
-    TAG,
-    Site,
-    card,
-    context,
-    flush,
-    page,
-    pending,
-    record,
-    site,
-    window,
-)
+from tests.client_server import STORED, TAG, Site, card, context, flush, page, pending, record, site, window
 from tests.stack_fixture import Stack
 
+__all__ = ["context", "page", "site", "window"]  # fixtures
 # Every type of event that a script asks to be told of, and how each beacon leaves.
 SPY = """
     window.types = new Set();
     const listen = EventTarget.prototype.addEventListener;
-    EventTarget.prototype.addEventListener = function (type, ...rest) { types.add(type); return listen.call(this, type, ...rest); };
+    EventTarget.prototype.addEventListener = function (type, ...rest) {
+        types.add(type);
+        return listen.call(this, type, ...rest);
+    };
     window.ways = [];
     const send = navigator.sendBeacon.bind(navigator), call = window.fetch;
     navigator.sendBeacon = (...all) => { ways.push('beacon'); return send(...all); };
     window.fetch = (url, how = {}) => { ways.push(how.keepalive ? 'keepalive' : 'fetch'); return call(url, how); };
-""".replace("return listen", "\n        return listen")
+"""
 
 
 def test_hidden_and_left_are_the_moments_and_never_unload(site: Site, window: BrowserContext) -> None:

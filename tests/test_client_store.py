@@ -8,11 +8,23 @@ import threading
 from playwright.sync_api import BrowserContext, Page
 
 from tests.client_server import (
-    STORED, Answer, Site, card, context, dropped, flush, marked, page, pending, record, site, window,
-)  # fmt: skip
+    STORED,
+    Answer,
+    Site,
+    card,
+    context,
+    dropped,
+    flush,
+    marked,
+    page,
+    pending,
+    record,
+    site,
+    window,
+)
 from tests.stack_fixture import Stack
 
-__all__ = ["context", "page", "site", "window"]
+__all__ = ["context", "page", "site", "window"]  # fixtures
 LATER: Answer = (503, {"Retry-After": "60"}, "")
 # 100 events, with pauses of up to 3 ms that a tab behind another one has, too (its timers come once a second).
 WRITE = """(who) => { window.writing = (async () => {
@@ -31,7 +43,7 @@ WRITE = """(who) => { window.writing = (async () => {
 
 
 def test_tabs_that_write_at_the_same_time_lose_nothing(site: Site, window: BrowserContext) -> None:
-    """Two tabs are two processes, and localStorage has no locks: all 200 events are kept, and both tabs know of them."""
+    """Two tabs are two processes, and localStorage has no locks: all 200 events are kept, and both tabs see them."""
     site.answer = lambda: LATER
     tabs = [window.new_page(), window.new_page()]
     for tab in tabs:
@@ -114,8 +126,7 @@ def test_each_identity_has_a_store_of_its_own(site: Site, page: Page) -> None:
     for user in ("ann:b", "ann", ""):
         page.evaluate("token => { nightfeed.token = token; }", user and f"v1.k1.{user}.1763740000.mac")
         flush(page)
-    sent = {beacon.headers.get("authorization", "..").split(".")[2]: site.events() for beacon in site.beacons}
-    assert list(sent) == ["ann:b", "ann", ""]
+    assert [beacon.headers.get("authorization", "..").split(".")[2] for beacon in site.beacons] == ["ann:b", "ann", ""]
     assert [beacon.events[0]["item"] for beacon in site.beacons] == ["of-ann:b", "of-ann", "of-"]
 
 
@@ -134,15 +145,14 @@ def test_where_storage_throws_the_page_keeps_its_events_in_memory(site: Site, pa
 
 
 def test_where_storage_is_full_the_page_keeps_its_events_in_memory(site: Site, page: Page) -> None:
-    """Really: the site has used up its quota. When the page is left, they go out even within a Retry-After:
-
-    they would be lost with the page.
-    """
+    """Really: the site has used up its quota. What is left with the page goes out even within a Retry-After."""
     site.answer = lambda: LATER
     page.goto(site.page(card("a")))
     page.evaluate("""() => {
         for (let size = 2 ** 20; size >= 1; size /= 2) {
-            try { for (let i = 0; ; i++) localStorage.setItem(`fill${size}-${i}`, 'x'.repeat(size)); } catch { /* full */ }
+            try {
+                for (let i = 0; ; i++) localStorage.setItem(`fill${size}-${i}`, 'x'.repeat(size));
+            } catch { /* full */ }
         }
     }""")
     Stack.until(lambda: marked(page) == ["a"])

@@ -308,7 +308,7 @@ def test_without_root_and_sudo_the_installer_names_the_packages(tmp_path: Path) 
                     check=False)
     assert done.returncode == 1
     assert "only root can install them: python3 python3-venv" in done.stderr
-    for package in ("redis-server", "chromium", "lua-check", "wrk"):
+    for package in ("redis-server", "chromium", "node-typescript", "lua-check", "wrk"):
         assert package in done.stderr
     assert done.stderr.count("install:") == 1
     assert not (tmp_path / "venv").exists()

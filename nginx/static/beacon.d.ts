@@ -25,10 +25,15 @@
  * and 10 minutes a page. Nothing is counted while the page is prerendered.
  *
  * Delivery: batches of at most 100 events and 16 KB, two seconds after the first event, at once after a click and
- * when the page is hidden. 200 and 204 end it; 400, 413 and 422 drop the batch; anything else is tried again after
- * Retry-After, or after 1 s doubling up to 5 minutes, with jitter. Until then events are in localStorage, under
- * `nightfeed` or, with a token, `nightfeed:<user>`: at most 500 events and 64 KB, oldest dropped first. A page
- * that is left in mid-request sends the batch again on the next one: delivery is at least once.
+ * when the page is hidden or left. 204 and the server's own 200 end it; 400, 413 and 422 drop the batch; anything
+ * else is tried again after Retry-After, or after 1 s doubling up to 5 minutes, with jitter, or when the browser is
+ * online again. Until then events are in localStorage, one entry each, whose name begins with `nightfeed `, the
+ * token's user if there is one, and `{`: at most 500 events and 64 KB, oldest dropped first. Only one tab sends at a
+ * time, for all of them. A page that is left does not learn the answer, so the next page sends those events again:
+ * delivery is at least once, and the server counts an event once.
+ *
+ * Without a token it is the cookie that says whose the events are, and it says so when they are sent: before a page
+ * signs somebody in or out, let it `await nightfeed.flush()`.
  */
 export interface Nightfeed {
   /**

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
 from tests.client_server import Site, card, context, flush, marked, page, pending, site
 from tests.stack_fixture import Stack
@@ -74,27 +73,30 @@ def test_an_item_on_two_cards_counts_once(site: Site, page: Page) -> None:
     assert site.events("impression").count("a") == 1
 
 
-def test_half_of_the_pixels_is_the_border(site: Site, page: Page) -> None:
-    """At the lower edge of a view of 800: 48 % of one card, then 52 % of another; and 52 % cut off by a scroller."""
-    page.goto(site.page('<div style="height: 656px"></div>' + card("under")))
-    page.wait_for_timeout(LATE)
-    assert marked(page) == []
-    page.goto(site.page('<div style="height: 644px"></div>' + card("over")))
-    counted(page, "over")
+def test_half_of_the_pixels_is_the_border(site: Site, context: BrowserContext) -> None:
+    """At the lower edge of a view of 800: 48 % of one card, 52 % of another; and 52 % cut off by a scroller."""
     row = "".join(card(item, "90px", "flex: none; width: 250px") for item in ("shown", "cut", "far"))
-    page.goto(site.page(f'<div style="display: flex; overflow-x: auto; width: 370px">{row}</div>'))
-    counted(page, "shown")
+    pages = ('<div style="height: 656px"></div>' + card("under"), '<div style="height: 644px"></div>' + card("over"),
+             f'<div style="display: flex; overflow-x: auto; width: 370px">{row}</div>')  # fmt: skip
+    tabs = [context.new_page() for _ in pages]
+    for at, tab in enumerate(tabs):
+        tab.goto(site.page(pages[at], path=f"/{at}"))
+    tabs[-1].wait_for_timeout(LATE)
+    assert [marked(tab) for tab in tabs] == [[], ["over"], ["shown"]]
 
 
-@pytest.mark.parametrize("views", [2.5, 20, 150])
-def test_what_is_taller_than_two_views_counts_when_it_fills_half_of_one(site: Site, page: Page, views: float) -> None:
+def test_what_is_taller_than_two_views_counts_when_it_fills_half_of_one(site: Site, context: BrowserContext) -> None:
     """Half of its own pixels can never be in view. A quarter of the view is not enough, a little over half is."""
-    page.goto(site.page('<div style="height: 800px"></div>' + card("tall", f"{views * 800}px")))
-    page.mouse.wheel(0, 200)
-    page.wait_for_timeout(LATE)
-    assert marked(page) == []
-    page.mouse.wheel(0, 312)
-    counted(page, "tall")
+    tabs = [context.new_page() for _ in range(3)]
+    for tab, views in zip(tabs, (2.5, 20, 150), strict=True):
+        tab.goto(site.page('<div style="height: 800px"></div>' + card("tall", f"{views * 800}px")))
+        tab.mouse.wheel(0, 200)
+    tabs[-1].wait_for_timeout(LATE)
+    assert [marked(tab) for tab in tabs] == [[], [], []]
+    for tab in tabs:
+        tab.mouse.wheel(0, 312)
+    for tab in tabs:
+        counted(tab, "tall")
 
 
 def test_scrolled_into_step_by_step_a_tall_article_counts(site: Site, page: Page) -> None:

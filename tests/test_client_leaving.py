@@ -24,6 +24,13 @@ SPY = """
     navigator.sendBeacon = (...all) => { ways.push('beacon'); return send(...all); };
     window.fetch = (url, how = {}) => { ways.push(how.keepalive ? 'keepalive' : 'fetch'); return call(url, how); };
 """
+# Shows a card, and leaves before its second is over.
+LEAVE = """(card) => {
+    addEventListener('pageshow', (event) => { window.restored = [event.persisted, performance.now()]; });
+    addEventListener('nightfeed:seen', () => { window.counted = performance.now(); });
+    document.body.innerHTML = card;
+    setTimeout(() => { location.href = '/other'; }, 300);
+}"""
 
 
 def test_hidden_and_left_are_the_moments_and_never_unload(site: Site, window: BrowserContext) -> None:
@@ -48,17 +55,19 @@ def test_a_page_that_comes_back_from_the_cache_goes_on(site: Site, window: Brows
     """Left within the second, and come back to by the back button: the same page, and a whole new second."""
     tab = window.new_page()
     tab.bring_to_front()
-    tab.goto(site.page(card("a")))
-    tab.evaluate("addEventListener('pageshow', (event) => { window.restored = [event.persisted, performance.now()]; })")
-    tab.evaluate("addEventListener('nightfeed:seen', () => { window.counted = performance.now(); })")
-    tab.wait_for_timeout(300)
-    tab.goto(site.page(path="/other"))
-    tab.wait_for_timeout(1200)
-    tab.go_back(wait_until="commit")
-    Stack.until(lambda: tab.evaluate("window.counted"))
-    persisted, returned = tab.evaluate("restored")
-    assert persisted
-    assert tab.evaluate("counted") >= returned + 995
+    site.page(path="/other")
+    for _ in range(5):  # on a machine so busy that leaving took longer than a second, again
+        tab.goto(site.page())
+        tab.evaluate(LEAVE, card("a"))
+        tab.wait_for_url("**/other")
+        tab.wait_for_timeout(1200)
+        tab.go_back(wait_until="commit")
+        Stack.until(lambda: tab.evaluate("window.restored && window.counted"), 10)
+        persisted, returned, counted = tab.evaluate("[...restored, counted]")
+        assert persisted
+        if counted > returned:
+            break
+    assert counted >= returned + 995
     record(tab, "later")
     tab.goto(site.page(path="/other"))
     Stack.until(lambda: set(site.events()) == {"a", "later"})

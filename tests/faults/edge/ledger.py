@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from tests.edge_state import totals
 from tests.stack_fixture import Stack
 from worker import keyspace
 from worker.store import users
@@ -25,11 +26,7 @@ def present(stack: Stack, people: Iterable[str]) -> set[Pair]:
 
 def impressions(stack: Stack) -> int:
     """All impressions in the live counters: each of a person and item counts once."""
-    total = 0
-    for key in stack.redis.scan_iter("count:*"):
-        counters = stack.redis.hgetall(key)
-        total += sum(int(value) for field, value in counters.items() if field.endswith(b"i"))
-    return total
+    return sum(counters.get("i", 0) for counters in totals(stack).values())
 
 
 def events(stack: Stack) -> Counter[str]:

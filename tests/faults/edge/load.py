@@ -20,7 +20,8 @@ from tests.stack_fixture import Stack
 ITEMS = [f"i{n}" for n in range(200)]
 BATCH = 4
 FEED_EVERY = 4
-PAUSE = 0.01  # after a refusal, in seconds
+PACE = 0.002  # between requests, in seconds: the machine is not ours alone
+PAUSE = 0.01  # after a refusal
 SLOWEST = 5.0  # for an answer; the edge gives Redis a quarter of a second
 DRAIN = 20.0
 
@@ -53,6 +54,7 @@ class Client:
             self.acknowledged |= {(user, item): time.time() for item in items}
             if self._batches % FEED_EVERY == 0:
                 self._feed(user, feed)
+            time.sleep(PACE)
 
     def _next(self) -> tuple[str, list[str]]:
         per_person = len(ITEMS) // BATCH

@@ -88,11 +88,11 @@ def answers(stack: Stack) -> bool:
 
 
 @contextmanager
-def full_disk(stack: Stack) -> Iterator[None]:
-    """No byte more fits into Redis's log, which for Redis is what a full disk is: its write fails."""
+def full_disk(stack: Stack, room: int = 0) -> Iterator[None]:
+    """Only ``room`` bytes more fit into Redis's log, which for Redis is what a full disk is: its write fails."""
     pid = redis_pid(stack)
     soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (log_of(stack).stat().st_size, hard))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (log_of(stack).stat().st_size + room, hard))
     try:
         yield
     finally:

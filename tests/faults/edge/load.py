@@ -6,15 +6,17 @@ feed, which must never hold what was acknowledged to it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
 
 from tests.edge_state import now_ms
 from tests.faults.edge import ledger
 from tests.faults.edge.ledger import Pair
-from tests.faults.edge.raw import Answer, Connection, Gone, beacon_body, request
+from tests.faults.edge.raw import Answer, Connection, GoneError, beacon_body, request
 from tests.stack_fixture import Stack
 
 ITEMS = [f"i{n}" for n in range(200)]
@@ -101,7 +103,7 @@ class Client:
             if self._connection is None:
                 self._connection = Connection(self._stack.port, SLOWEST)
             answer = self._connection.ask(data)
-        except Gone:
+        except GoneError:
             self.stale, self.failed = self.stale + used, self.failed + (not used)
             self._close()
             return None
@@ -138,6 +140,21 @@ class Load:
         if error is None:
             assert not (wrong := [each for client in self.clients for each in client.wrong]), wrong[:3]
             assert self.answers[204] > len(self.clients), "hardly anything was sent"
+
+    def wait(self, status: int, seconds: float = DRAIN) -> None:
+        """Until each client has had two more beacons answered with that status: one was sent after this call."""
+        before = [client.answers[status] for client in self.clients]
+        self._stack.until(lambda: all(client.answers[status] > count + 1
+                                      for client, count in zip(self.clients, before, strict=True)), seconds)
+
+    @contextlib.contextmanager
+    def refused(self, source: str) -> Iterator[None]:
+        """From when each client was refused until the block's end, no beacon is taken; feeds go on from ``source``."""
+        self.wait(503)
+        answers, sources = self.answers, self.sources
+        yield
+        assert set(self.answers - answers) == {503}
+        assert set(self.sources - sources) == {source}
 
     @property
     def answers(self) -> Counter[int]:

@@ -14,7 +14,7 @@ from tests.stack_fixture import Stack
 SECONDS = 10
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The connection was refused, reset or closed, or was silent for too long, before an answer was whole."""
 
 
@@ -32,7 +32,7 @@ class Answer:
 
 
 class Connection:
-    """One connection to a port of this host. Whatever goes wrong with it raises Gone."""
+    """One connection to a port of this host. Whatever goes wrong with it raises GoneError."""
 
     def __init__(self, port: int, seconds: float = SECONDS) -> None:
         self.used = False  # whether it has given an answer already
@@ -40,7 +40,7 @@ class Connection:
         try:
             self.sock = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         except OSError as error:
-            raise Gone(f"no connection: {error}") from error
+            raise GoneError(f"no connection: {error}") from error
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
@@ -48,7 +48,7 @@ class Connection:
         try:
             self.sock.sendall(data)
         except OSError as error:
-            raise Gone(f"nothing more can be sent: {error}") from error
+            raise GoneError(f"nothing more can be sent: {error}") from error
 
     def answer(self) -> Answer:
         """The next answer."""
@@ -80,9 +80,9 @@ class Connection:
         try:
             more = self.sock.recv(65536)
         except OSError as error:
-            raise Gone(f"no answer: {error}") from error
+            raise GoneError(f"no answer: {error}") from error
         if not more:
-            raise Gone("closed before an answer was whole")
+            raise GoneError("closed before an answer was whole")
         self._rest += more
 
     def _until(self, mark: bytes) -> bytes:

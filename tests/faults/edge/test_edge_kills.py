@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.edge.load import Load, catalogue
-from tests.faults.edge.raw import Connection, Gone, request
+from tests.faults.edge.raw import Connection, GoneError, request
 from tests.faults.night import FULL
 from tests.faults.redis_faults import kill_redis
 from tests.faults.runs import rng
@@ -113,11 +113,11 @@ class Editor:
         number = 0
         while not self._ended.is_set():
             number += 1
-            body = f'{{"category":"c","kind":"evergreen","posted_at":"2026-11-20T08:00:00Z","social":{number}}}'.encode()
+            body = b'{"category":"c","kind":"evergreen","posted_at":"2026-11-20T08:00:00Z"}'
             data = request("PUT", f"/api/items/e{number}", {"Authorization": f"Bearer {token}"}, body)
             try:
                 answer = Connection(self._stack.port, 40).ask(data)
-            except Gone:
+            except GoneError:
                 continue
             self.statuses.add(answer.status)
             if answer.status in (200, 201):

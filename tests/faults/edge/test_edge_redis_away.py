@@ -1,0 +1,91 @@
+"""Redis paused, gone, or still reading its data, under load: feeds go on, beacons are told to wait, and it passes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.edge.load import Load, catalogue
+from tests.faults.night import FULL
+from tests.faults.redis_faults import answers, kill_redis
+from tests.stack_fixture import Stack
+
+PAUSED_S = 5.0 if FULL else 1.0
+MARGIN_S = 3.0  # for each client to be refused
+GONE_S = 60.0 if FULL else 2.0
+LOST_S = 2.0
+CLIENTS = 4
+AWAY = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|(send|recv)\(\) failed"
+
+
+@pytest.fixture
+def edge(stack: Stack) -> Stack:
+    """A stack with a catalogue, whose error log may name Redis."""
+    stack.expect_log(AWAY)
+    catalogue(stack)
+    return stack
+
+
+@contextlib.contextmanager
+def stopped(stack: Stack) -> Iterator[None]:
+    """Redis does nothing at all."""
+    stack.signal("redis", signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        stack.signal("redis", signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def paused(stack: Stack, reads: bool) -> Iterator[None]:
+    """Redis takes connections, but answers no command, or none that writes. It passes: UNPAUSE would wait, too."""
+    stack.redis.client_pause(int((PAUSED_S + MARGIN_S) * 1000), all=not reads)
+    yield
+
+
+@pytest.mark.parametrize(("pause", "source"), [
+    (stopped, "fallback"),
+    (lambda stack: paused(stack, reads=False), "fallback"),
+    (lambda stack: paused(stack, reads=True), "default"),
+], ids=["stopped", "all commands", "writes"])  # fmt: skip
+def test_while_redis_is_paused_beacons_are_503_and_feeds_go_on(
+        edge: Stack, pause: Callable[[Stack], contextlib.AbstractContextManager[None]], source: str) -> None:
+    """What Redis had got and does later, nobody was told of: it is sent again, and counts once."""
+    with Load(edge, CLIENTS) as load:
+        load.wait(204)
+        with pause(edge), load.refused(source):
+            time.sleep(PAUSED_S)
+        load.wait(204)
+    assert (load.lost(), load.repeats) == ({}, [])
+    load.check_counted()
+
+
+def test_while_redis_is_gone_and_reads_its_data_beacons_are_503(edge: Stack) -> None:
+    """Then everything goes on by itself: no connection of before, no process that needs a restart."""
+    with Load(edge, CLIENTS) as load:
+        load.wait(204)
+        killed = time.time()
+        kill_redis(edge)
+        with load.refused("fallback"):
+            time.sleep(GONE_S)
+            start_slowly(edge)
+            load.wait(503)
+        edge.until(lambda: answers(edge), 60)
+        load.wait(204)
+    assert min([killed, *load.lost().values(), *(at for _, at in load.repeats)]) >= killed - LOST_S
+    load.check_counted()
+
+
+def start_slowly(stack: Stack) -> None:
+    """Redis, which takes a second and more to read its log: each command of it takes longer."""
+    part = stack.part("redis")
+    size = sum(path.stat().st_size for path in (stack.run / "redis/appendonlydir").iterdir())
+    delay = str(int(2_000_000 / (size / 60)) + 1)  # µs for each command of about 60 bytes
+    process = subprocess.Popen([*part.command, "--key-load-delay", delay], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    part.pid_file.write_text(f"{process.pid}\n")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.faults.edge.load import Load, catalogue
+from tests.faults.edge.processes import alive, children, main_pid
 from tests.faults.edge.raw import Connection, GoneError, request
 from tests.faults.night import FULL
 from tests.faults.redis_faults import kill_redis
@@ -31,25 +30,6 @@ def edge(stack: Stack) -> Stack:
     """A stack with a catalogue."""
     catalogue(stack)
     return stack
-
-
-def children(pid: int) -> list[int]:
-    """Child processes."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there; one that has ended and that nobody waited for has no command line any more."""
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    return False
-
-
-def main_pid(stack: Stack, part: str) -> int:
-    """The main process of a part."""
-    pid = stack.part(part).pid()
-    assert pid is not None
-    return pid
 
 
 def moment(random: random.Random) -> None:

@@ -81,7 +81,8 @@ end
 
 -- Of answers that say by their status that nothing was stored, the reason; other statuses are "refused".
 local DROPPED = {
-    [400] = "malformed", [413] = "too_large", [422] = "invalid", [429] = "rate_limited", [500] = "error",
+    [400] = "malformed", [408] = "too_slow", [413] = "too_large", [414] = "too_large", [422] = "invalid",
+    [429] = "rate_limited", [431] = "too_large", [499] = "client_left", [500] = "error", [501] = "malformed",
     [503] = "store",
 }
 local TIMED = { beacon = true, feed = true, pixel = true }

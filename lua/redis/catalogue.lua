@@ -8,6 +8,7 @@
 -- A record of '' removes the item; its number stays, so that an item which comes back is still known as seen.
 
 local ROW = 16
+local JUMP = 1000            -- versions: farther than what an edge process takes for work of one round
 
 local function category_number(key, name)
     local number = redis.call('HGET', key, name)
@@ -21,11 +22,16 @@ local function category_number(key, name)
     return tonumber(number)
 end
 
--- A new store starts counting at its clock: an edge process that knew another store cannot take it for that one.
+-- Whether this Redis has given out a version since it started (or read this file).
+local began = false
+
+-- A new store begins at its clock; so does one that was started again, since it may have lost its last versions. An
+-- edge process cannot take what they mean now for what it knows: it sees a jump, and reads everything.
 local function next_version(key)
-    if redis.call('EXISTS', key) == 0 then
-        local now = redis.call('TIME')
-        redis.call('SET', key, now[1] * 1000 + math.floor(now[2] / 1000))
+    if not began or redis.call('EXISTS', key) == 0 then
+        local now, last = redis.call('TIME'), tonumber(redis.call('GET', key) or 0)
+        redis.call('SET', key, math.max(now[1] * 1000 + math.floor(now[2] / 1000), last + JUMP))
+        began = true
     end
     return redis.call('INCR', key)
 end

@@ -51,7 +51,7 @@ test: ## all tests, on stacks of their own
 	@scripts/install.sh run test bench
 	@$(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-faults: ## the night's fault tests at full length: every step, 100 random kills, all of Redis's faults
+test-faults: ## all fault tests at full length: the night killed at every step, the edge under load, a million feeds
 	@scripts/install.sh run test
 	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest -s tests/faults
 

@@ -81,12 +81,15 @@ class Load:
         """Those of them that had a connection of their own: no client would have sent them again by itself."""
         return sum(client.failed for client in self.clients)
 
-    def lost(self) -> dict[Pair, float]:
-        """Acknowledged minus present. Fails when anything is present that nobody sent, or counts twice."""
+    def lost(self, besides: int = 0) -> dict[Pair, float]:
+        """Acknowledged minus present. Fails when anything is present that nobody sent, or counts twice.
+
+        ``besides``: impressions in the counters that are no client's.
+        """
         acknowledged = self.acknowledged
         there = ledger.present(self._stack, [user for client in self.clients for user in client.people])
         assert there <= acknowledged.keys(), f"nobody sent {sorted(there - acknowledged.keys())[:5]}"
-        assert ledger.impressions(self._stack) == len(there)
+        assert ledger.impressions(self._stack) == len(there) + besides
         return {pair: at for pair, at in acknowledged.items() if pair not in there}
 
     def check_counted(self) -> None:
@@ -99,5 +102,5 @@ class Load:
 
 
 def catalogue(stack: Stack) -> None:
-    """The items that the clients look at, known to every nginx worker."""
-    stack.import_items(stack.item(item, category=f"k{item}") for item in ITEMS)
+    """The items that the clients look at, known to every nginx worker; feeds have them in the clients' order."""
+    stack.import_items(stack.item(item, category=f"k{item}") for item in reversed(ITEMS))

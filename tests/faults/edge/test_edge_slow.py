@@ -74,7 +74,7 @@ def test_who_falls_silent_is_let_go(hasty: Stack) -> None:
         connection = connect(hasty)
         connection.send(data)
         assert connection.ended()
-    assert ledger.dropped(hasty) - before == {"too_slow": 2}
+    hasty.until(lambda: ledger.dropped(hasty) - before == {"too_slow": 2})
     connection = connect(hasty)
     with pytest.raises(GoneError):
         drip(connection, request("POST", "/beacon", headers, body), 0.05)

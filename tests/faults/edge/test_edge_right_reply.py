@@ -29,6 +29,7 @@ STEP = ITEMS // USERS
 PAGE = 6
 SEEN = (1, 4, 5)  # places in a user's list
 READERS, BURST = 8, 8  # connections, and requests that are sent at once on one
+BURSTS = 1000  # on one connection: nginx closes it after 10,000 requests (keepalive_requests)
 TIMEOUT_MS = 100
 AWAY = r"failed to ask Redis|cannot follow Redis|(send|recv)\(\) failed"
 
@@ -43,15 +44,15 @@ class Reader:
 
     def run(self, requests: int) -> None:
         """So many requests."""
-        connection = Connection(self._own.port, 30)
-        for _ in range(requests // BURST):
+        for burst in range(requests // BURST):
+            if burst % BURSTS == 0:
+                connection = Connection(self._own.port, 30)
             users = self._random.choices(range(USERS), k=BURST)
             connection.send(b"".join(self._own.requests[user] for user in users))
             for user in users:
                 answer = connection.answer()
                 if answer.status != 200 or not self._right(answer.json(), user):
                     self.wrong.append(f"user {user} got {answer.status} {answer.body!r}")
-        connection.leave()
 
     def _right(self, page: dict[str, object], user: int) -> bool:
         self.sources[str(page["source"])] += 1

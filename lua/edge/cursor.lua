@@ -5,7 +5,8 @@
 --   0.<index>     a page of the fallback (edge.fallback)
 --
 -- Decimal numbers; the members of the last three parts are joined by "_". Nothing in it needs to be secret or signed:
--- whatever it says, an item is served only if it is live and unseen.
+-- whatever it says, an item is served only if it is live and unseen. But anyone can write one: every number in it has
+-- its bounds checked, here or where it is used, before it indexes anything or counts the rounds of a loop.
 
 local assemble = require("edge.assemble")
 
@@ -21,16 +22,16 @@ for code, letter in ipairs(LETTERS) do
 end
 
 local WALK = "^1%.(%d+)%.(%d+)%.(%d+)%.([01])%.([1-5])%.(%d+)%.(%d+)%.(%d+)%.(%d+)%.([%d_]*)%.([%dtnedo_]*)%.([%d_]*)$"
-local NUMBER_MAX = 4294967295
+local NUMBER_MAX, CATEGORY_MAX = 4294967295, 65535
 local INVALID = "cursor is not one that /feed gave: leave it out for the first page"
 
 local _M = {}
 
-local function numbers(text, most)
+local function numbers(text, most, largest)
     local list = {}
     for digits in gmatch(text, "[^_]+") do
         local n = tonumber(digits)
-        if n > NUMBER_MAX or #list == most then
+        if n > largest or #list == most then
             return nil
         end
         list[#list + 1] = n
@@ -65,7 +66,8 @@ local function parse_walk(text)
     local state = {
         list_generation = parts[1], generation = parts[2], start = parts[3], repeats = parts[4] == 1,
         stage = parts[5], index = parts[6], fresh_posted = parts[7], fresh_item = parts[8], position = parts[9],
-        recent = numbers(parts[10], 20), waiting = numbers(parts[12], assemble.WAITING),
+        -- Categories index an array of that size, which checks no bounds.
+        recent = numbers(parts[10], 20, CATEGORY_MAX), waiting = numbers(parts[12], assemble.WAITING, NUMBER_MAX),
     }
     state.deferred, state.deferred_codes = lettered(parts[11], assemble.DEFERRED)
     if not (state.recent and state.deferred and state.waiting) then

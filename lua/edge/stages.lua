@@ -4,6 +4,7 @@
 -- items, which come by themselves. Pure functions over `walk` (see edge.assemble).
 
 local band = bit.band
+local min = math.min
 
 local LIST, DEFAULT, UNLISTED, DONE = 1, 2, 4, 5
 -- Why an item is served; edge.records has the words. BY_DEFAULT and OLDER are "default" both, but tell the source.
@@ -77,10 +78,10 @@ local function next_older(walk)
     return nil
 end
 
--- Here the index is the highest number that was not looked at.
+-- Here the index is the highest number that was not looked at; a cursor may say any.
 local function next_unlisted(walk)
     local listed, listed_max = walk.generation.listed, walk.generation.listed_max
-    for n = walk.index, 1, -1 do
+    for n = min(walk.index, walk.count), 1, -1 do
         if (n > listed_max or listed[n] == 0) and servable(walk, n) then
             walk.index = n - 1
             return n, OLDER

@@ -121,14 +121,22 @@ local function talk(sock, jobs, size, limit_ms)
     return true
 end
 
-local complained = 0
+local complained, trouble = 0, nil
 
--- Redis that is down would write a line for each request: one a second and worker is enough.
+-- Redis that is down would write a line for each request: one a second and worker is enough. It is written by the timer
+-- of edge.sync: in a request nginx adds the visitor's address and what was asked.
 local function complain(err)
     update_time()
     if now() - complained >= 1 then
-        complained = now()
-        ngx.log(ngx.WARN, "failed to ask Redis: ", err)
+        complained, trouble = now(), err
+    end
+end
+
+-- For a timer: logs what went wrong since the last time.
+function _M.report()
+    if trouble then
+        ngx.log(ngx.WARN, "failed to ask Redis: ", trouble)
+        trouble = nil
     end
 end
 

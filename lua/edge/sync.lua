@@ -73,6 +73,7 @@ local function tick(premature)
     if not running then
         round(PATIENT)
     end
+    store.report()
     local ok, err = ngx.timer.at(PERIOD, tick)
     if not ok and err ~= "process exiting" then
         ngx.log(ngx.ERR, "failed to go on following Redis: ", err, ": raise lua_max_pending_timers")

@@ -15,6 +15,7 @@ from worker.api.bodies import Drain
 from worker.api.documents import Description
 from worker.api.items import OneItem, SomeItems
 from worker.api.operations import Runs, Status
+from worker.api.request import Request
 from worker.api.users import OneUser
 from worker.credentials import Credentials
 from worker.store.connect import Store
@@ -23,7 +24,7 @@ from worker.store.serving import serving_store
 
 def create_app(store: Store, secrets: Credentials) -> falcon.App[Any, Any]:
     """The WSGI application on a store, for the tokens of ``secrets.api``."""
-    app: falcon.App[Any, Any] = falcon.App(middleware=[Drain(), Bearer(secrets.api)])
+    app: falcon.App[Any, Any] = falcon.App(request_type=Request, middleware=[Drain(), Bearer(secrets.api)])
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(dumps=orjson.dumps, loads=orjson.loads)
     problems.install(app)
     app.add_route("/api/items", SomeItems(store))

@@ -10,7 +10,8 @@ from gunicorn import util
 control_socket_disable = True
 
 _PERSON = re.compile(r"(/api/users/)[^\s'\"]+")
-_DETAIL = "the request cannot be read: check its line and headers"
+_UNREADABLE = "the request cannot be read: check its line and headers"
+_FAILED = "something failed here that should not: the log of the API has the details"
 
 
 class _NobodyNamed(logging.Filter):
@@ -28,8 +29,8 @@ def on_starting(server):
 
 def _write_problem(sock, status_int, reason, mesg):
     """What gunicorn answers by itself, before or beside the application: a problem like every other error."""
-    detail = _DETAIL if status_int < 500 else "something failed here that should not: the log of the API has the details"
-    problem = {"type": "about:blank", "title": reason, "status": status_int, "detail": detail}
+    problem = {"type": "about:blank", "title": reason, "status": status_int,
+               "detail": _UNREADABLE if status_int < 500 else _FAILED}  # fmt: skip
     body = json.dumps(problem).encode()
     head = (f"HTTP/1.1 {status_int} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n")  # fmt: skip

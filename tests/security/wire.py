@@ -59,13 +59,23 @@ class Wire:
 
     def send(self, data: bytes, method: bytes = b"GET") -> Answer:
         """These bytes, and the first response to them; whatever follows it is dropped with the connection."""
-        if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
-        self._socket.sendall(data)
+        self._connect().sendall(data)
         answer = self._answer(method)
         if self._read or answer.one("connection") == "close":
             self.close()
         return answer
+
+    def all_of(self, data: bytes) -> bytes:
+        """These bytes, and everything that comes back until the other side closes."""
+        self._connect().sendall(data)
+        text = b"".join(iter(lambda: self._connect().recv(65536), b""))
+        self.close()
+        return text
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+        return self._socket
 
     def _answer(self, method: bytes) -> Answer:
         while b"\r\n\r\n" not in self._read:

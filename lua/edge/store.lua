@@ -6,12 +6,14 @@
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool. When Redis is silent, all that wait fail together, so that
--- nobody waits twice. After a refused connection nobody tries for PAUSE seconds: nginx logs each attempt as an error.
+-- nobody waits twice. After a refused connection only the timer of edge.sync tries, and requests wait for its success, at
+-- most PAUSE seconds: nginx logs each attempt as an error, and one of a request with the visitor's address.
 --
 -- Mutable state, per worker: the queue, and whether and since when somebody leads.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")
+local report = require("edge.report")
 local resp = require("edge.resp")
 local semaphore = require("ngx.semaphore")
 
@@ -22,7 +24,7 @@ local pcall, tostring = pcall, tostring
 
 local POOL = 64              -- idle connections that a worker keeps
 local IDLE_MS = 60000
-local PAUSE = 0.5
+local PAUSE = 2
 local BATCH = 128            -- requests in one round trip
 local QUEUE = 20000          -- requests that may wait
 local NOBODY = { ["connection refused"] = true, ["no such file or directory"] = true }
@@ -52,6 +54,7 @@ local function connect(sock)
         end
         return nil, "connect: " .. err
     end
+    refused = -1
     return true
 end
 
@@ -121,22 +124,14 @@ local function talk(sock, jobs, size, limit_ms)
     return true
 end
 
-local complained, trouble = 0, nil
+local complained = 0
 
--- Redis that is down would write a line for each request: one a second and worker is enough. It is written by the timer
--- of edge.sync: in a request nginx adds the visitor's address and what was asked.
+-- Redis that is down would write a line for each request: one a second and worker is enough.
 local function complain(err)
     update_time()
     if now() - complained >= 1 then
-        complained, trouble = now(), err
-    end
-end
-
--- For a timer: logs what went wrong since the last time.
-function _M.report()
-    if trouble then
-        ngx.log(ngx.WARN, "failed to ask Redis: ", trouble)
-        trouble = nil
+        complained = now()
+        report.warn("failed to ask Redis: " .. err)
     end
 end
 
@@ -233,11 +228,11 @@ local function failed(commands, err)
 end
 
 -- commands: argument lists, { { "GET", key }, … }; opts.timeout_ms: another timeout than redis_timeout_ms, and a
--- connection of one's own. The replies in the same order, or nil and "failed to …" after which nothing is known to have
+-- connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil and "failed to …" after which nothing is known to have
 -- been stored.
 function _M.exec(commands, opts)
     local ago = now() - refused
-    if ago >= 0 and ago < PAUSE then
+    if ago >= 0 and ago < PAUSE and not (opts and opts.probe) then
         return failed(commands, "it refused a connection a moment ago")
     end
     local job = { request = resp.encode(commands), count = #commands }

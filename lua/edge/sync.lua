@@ -8,7 +8,8 @@ local semaphore = require("ngx.semaphore")
 local store = require("edge.store")
 
 local PERIOD = 0.5
-local PATIENT = { timeout_ms = 2000 }     -- nobody waits for the timer's rounds; a busy moment of Redis is no failure
+-- Nobody waits for the rounds of the timer; a busy moment of Redis is no failure.
+local PATIENT = { timeout_ms = 2000, probe = true }
 
 local _M = {}
 
@@ -73,7 +74,6 @@ local function tick(premature)
     if not running then
         round(PATIENT)
     end
-    store.report()
     local ok, err = ngx.timer.at(PERIOD, tick)
     if not ok and err ~= "process exiting" then
         ngx.log(ngx.ERR, "failed to go on following Redis: ", err, ": raise lua_max_pending_timers")

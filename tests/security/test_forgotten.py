@@ -102,7 +102,10 @@ def test_neither_late_events_nor_a_night_nor_an_import_bring_them_back(lived: St
 
 
 def test_logs_and_metrics_name_nobody(fresh_stack: Callable[..., Stack]) -> None:
-    """Also while Redis and then the API are away, and while both are asked about the person."""
+    """Also while Redis and then the API are away, and while both are asked about the person.
+
+    From when the edge knows that Redis is away: at a connection that fails before, nginx itself names the address.
+    """
     stack = fresh_stack()
     stack.expect_log(DOWN)
     stack.import_items([stack.item(f"i{n}") for n in range(20)])
@@ -115,6 +118,9 @@ def test_logs_and_metrics_name_nobody(fresh_stack: Callable[..., Stack]) -> None
         assert stack.http.get(f"/api/users/{user}/nothing", headers=admin).status_code == 404
     for part, status in (("redis", 503), ("api", 503)):
         stack.part(part).stop() if part == "redis" else stack.signal(part, signal.SIGKILL)
+        if part == "redis":
+            log = stack.run / "log/nginx-error.log"
+            stack.until(lambda log=log: len(re.findall("cannot follow Redis", log.read_text())) == 2)
         for user in GONE:
             answer = stack.until(lambda user=user, status=status: (
                 a := stack.http.get(f"/api/users/{user}", headers=admin)).status_code == status and a)

@@ -6,7 +6,7 @@
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool. When Redis is silent, all that wait fail together, so that
--- nobody waits twice. After a refused connection only the timer of edge.sync tries, and requests wait for its success, at
+-- nobody waits twice. After a refused connection only the timer of edge.sync tries; requests wait for its success, at
 -- most PAUSE seconds: nginx logs each attempt as an error, and one of a request with the visitor's address.
 --
 -- Mutable state, per worker: the queue, and whether and since when somebody leads.

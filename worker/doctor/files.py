@@ -12,8 +12,10 @@ from worker.doctor.check import Check, fail, ok, warn
 
 OTHERS, GROUP_WRITES, ALL_BUT_OWNER = 0o007, 0o020, 0o077
 # What more than the owner may not touch, and what nobody outside the group may.
-PRIVATE = ("secrets", "config.json", "redis/users.acl", "erasures.log")
-CLOSED = ("", "sock", "redis", "nginx", "log", "pid")
+PRIVATE = ("secrets", "config.json", "redis/users.acl", "erasures.log", "demo/people.json")
+CLOSED = ("", "sock", "redis", "redis/appendonlydir", "nginx", "log", "pid", "demo")
+# Folders whose files hold what people read, or what went wrong, and those where bodies of requests wait.
+CONTENTS = ("redis/appendonlydir/*", "redis/*.conf", "log/*", "nginx/*")
 
 
 def readable(run: Path) -> bool:
@@ -41,7 +43,8 @@ def stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
 def checks(run: Path) -> Iterator[Check]:
     """Permissions of what is in a readable run directory, and whose it is."""
     yield _owner(run)
-    yield _permissions("run directory", run, [run / name for name in CLOSED], OTHERS | GROUP_WRITES, "o-rwx,g-w")
+    closed = [run / name for name in CLOSED] + [path for pattern in CONTENTS for path in sorted(run.glob(pattern))]
+    yield _permissions("run directory", run, closed, OTHERS | GROUP_WRITES, "o-rwx,g-w")
     private = [run / name for name in PRIVATE]
     private += sorted((run / "secrets").glob("*"))
     yield _permissions("secrets", run, private, ALL_BUT_OWNER, "go-rwx")

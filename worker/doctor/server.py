@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from worker.doctor import users
 from worker.doctor.check import Check, fail, ok, warn
 from worker.store.connect import Store
 
@@ -27,7 +28,7 @@ FULL = 0.9  # share of maxmemory
 
 def checks(store: Store) -> Iterator[Check]:
     """All of them; one that Redis does not answer is a failed check."""
-    for name, examine in (("redis settings", _settings), ("redis users", _users), ("redis functions", _functions),
+    for name, examine in (("redis settings", _settings), ("redis users", users.check), ("redis functions", _functions),
                           ("redis log", _log), ("redis memory", _memory)):
         try:
             yield examine(store)
@@ -61,22 +62,6 @@ def _text(value: Any) -> str:
 
 def _alike(one: str, other: str) -> bool:
     return one == other or (one.isdecimal() and other.isdecimal() and int(one) == int(other))
-
-
-def _users(store: Store) -> Check:
-    default = _flags(store, "default")
-    edge = _flags(store, "edge")
-    if "off" not in default:
-        return fail("redis users", "the user default is on: whoever reaches the socket may do everything", RENDER)
-    if not edge or "allcommands" in edge or "nopass" in edge:
-        return fail("redis users", "the edge's user has no password, or may run every command", RENDER)
-    return ok("redis users", "default is off, the edge has an allow-list")
-
-
-def _flags(store: Store, user: str) -> set[str]:
-    found: Any = store.redis.acl_getuser(user)
-    return set() if found is None else {_text(flag) for flag in found["flags"]} | (
-        {"allcommands"} if "+@all" in map(_text, found["categories"]) else set())
 
 
 def _functions(store: Store) -> Check:

@@ -228,8 +228,8 @@ local function failed(commands, err)
 end
 
 -- commands: argument lists, { { "GET", key }, … }; opts.timeout_ms: another timeout than redis_timeout_ms, and a
--- connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil and "failed to …" after which nothing is known to have
--- been stored.
+-- connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil
+-- and "failed to …" after which nothing is known to have been stored.
 function _M.exec(commands, opts)
     local ago = now() - refused
     if ago >= 0 and ago < PAUSE and not (opts and opts.probe) then

@@ -116,7 +116,7 @@ def test_everything_that_others_could_read_is_found(stack: Stack, name: str, mod
 
 USERS = [
     (["edge", "nopass"], "edge has no password"), (["edge", "+@all"], "edge may run every command"),
-    (["edge", "+keys"], "edge may run +keys"), (["edge", "-get"], "edge may not run +get"),
+    (["edge", "+keys"], "edge may run +keys"), (["edge", "-hmget"], "edge may not run +hmget"),
     (["edge", "off"], "edge is off"),
     (["edge", "~*"], "edge may use ~*"), (["edge", "%RW~list:*"], "edge may use ~list:*"),
     (["worker", "+config|set"], "worker may run +config|set"), (["worker", "nopass"], "worker has no password"),

@@ -147,7 +147,7 @@ def test_any_other_right_in_the_running_redis_is_found(stack: Stack, rule: list[
 
 
 SETTINGS = {"appendonly": "no", "appendfsync": "no", "maxmemory-policy": "allkeys-lru", "rdbcompression": "yes",
-            "set-max-intset-entries": "512", "save": "60 1", "lazyfree-lazy-expire": "no"}  # fmt: skip
+            "lazyfree-lazy-server-del": "no", "save": "60 1", "lazyfree-lazy-expire": "no"}  # fmt: skip
 
 
 def test_each_setting_that_was_changed_in_the_running_redis_is_found(stack: Stack, admin: redis.Redis) -> None:

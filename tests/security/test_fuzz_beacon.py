@@ -21,6 +21,8 @@ from worker.store import users
 from worker.store.connect import Store
 from worker.store.items import numbers_of
 
+# The full form takes minutes a test.
+pytestmark = pytest.mark.timeout(1200)
 ITEMS = [f"i{n}" for n in range(8)]
 KINDS = ["impression", "click", "dwell", "reaction", "conversion", "hide", "search"]
 _user = (f"fuzz-{n}" for n in itertools.count())
@@ -66,7 +68,7 @@ odd_fields = {
 odd = st.fixed_dictionaries({}, optional=odd_fields) | json_values
 
 
-@examples(250, 12_000)
+@examples(250, 2000)
 @given(batch=st.lists(st.tuples(st.booleans(), good, odd), min_size=1, max_size=8))
 def test_valid_events_are_stored_whatever_stands_beside_them(site: Site, batch: list[tuple[bool, Any, Any]]) -> None:
     """Each event is accepted or rejected once; exactly the accepted items are seen, by the one who sent them."""
@@ -122,7 +124,7 @@ LINES = [b"", b"Content-Type: text/plain\r\n", b"Content-Type: \xff\r\n", b"Cont
 PATHS = [b"/beacon", b"/beacon?x=%00", b"/beacon?a&a=1"]
 
 
-@examples(600, 15_000)
+@examples(600, 8000)
 @given(body=damaged_bodies() | st.binary(max_size=200), path=st.sampled_from(PATHS), line=st.sampled_from(LINES))
 def test_damaged_bodies_get_an_answer(site: Site, body: bytes, path: bytes, line: bytes) -> None:
     """Stored as a whole, in part or not at all, and the answer says which."""
@@ -140,7 +142,7 @@ texts = (st.sampled_from([*ITEMS, *KINDS, *map(str, EDGES), "-1", "1e3", "NaN", 
 pairs = st.lists(st.tuples(arguments, st.sampled_from([b"=", b"", b"=="]), texts).map(b"".join), max_size=30)
 
 
-@examples(600, 15_000)
+@examples(600, 8000)
 @given(query=pairs.map(b"&".join), method=st.sampled_from(METHODS))
 def test_any_query_of_a_picture_gets_an_answer(site: Site, query: bytes, method: bytes) -> None:
     """A picture when the event is stored, an error that says why when it is not."""

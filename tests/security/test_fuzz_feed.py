@@ -17,6 +17,8 @@ from tests.security.fuzzing import CLIENTS_FAULT, EDGES, check_answer, examples,
 from tests.security.wire import Wire, raw_exchange
 from tests.stack_fixture import SYNC_SECONDS, Stack
 
+# The full form takes minutes a test.
+pytestmark = pytest.mark.timeout(1200)
 CATEGORIES, ITEMS = 6, 90
 # Fields of a cursor by name, as edge/cursor.lua documents them.
 FIELDS = ["version", "list_generation", "generation", "start", "repeats", "stage", "index", "fresh_posted",
@@ -94,7 +96,7 @@ def changes(draw: st.DrawFn) -> dict[str, str]:
     return {name: draw(VALUES.get(name, numbers)) for name in names}
 
 
-@examples(700, 20_000)
+@examples(700, 6000)
 @given(which=st.integers(0, 999), changed=changes(), n=st.sampled_from(["1", "20", "100"]))
 @example(which=0, changed={"recent": "4294967295"}, n="20")  # once wrote far behind an array
 @example(which=0, changed={"recent": "65536_65537"}, n="20")
@@ -105,7 +107,7 @@ def test_a_forged_cursor_changes_nothing_but_the_place(site: Site, which: int, c
     site.page(".".join((real | changed).values()), n)
 
 
-@examples(500, 15_000)
+@examples(500, 6000)
 @given(which=st.integers(0, 999), data=st.data())
 def test_a_damaged_cursor_is_refused_or_harmless(site: Site, which: int, data: st.DataObject) -> None:
     """Characters changed, left out, put in, doubled; also what is no cursor at all."""
@@ -118,7 +120,7 @@ def test_a_damaged_cursor_is_refused_or_harmless(site: Site, which: int, data: s
     site.page(text)
 
 
-@examples(300, 10_000)
+@examples(300, 3000)
 @given(n=st.sampled_from(["0", "101", "-1", "1.5", "1e1", "", "abc", "%31", "99999999999999999999"]) | numbers,
        extra=st.binary(max_size=30).map(quote_from_bytes))  # fmt: skip
 def test_any_number_of_items_may_be_asked_for(site: Site, n: str, extra: str) -> None:
@@ -140,7 +142,7 @@ REQUESTS = st.sampled_from([
 STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 
 
-@examples(600, 15_000)
+@examples(600, 8000)
 @given(data=st.data())
 def test_requests_with_bytes_changed_get_an_answer(site: Site, data: st.DataObject) -> None:
     """The whole of a request as bytes: line, headers and body. No answer of 500 or more that is not about HTTP."""

@@ -124,7 +124,7 @@ LINES = [b"", b"Content-Type: text/plain\r\n", b"Content-Type: \xff\r\n", b"Cont
 PATHS = [b"/beacon", b"/beacon?x=%00", b"/beacon?a&a=1"]
 
 
-@examples(600, 8000)
+@examples(350, 8000)
 @given(body=damaged_bodies() | st.binary(max_size=200), path=st.sampled_from(PATHS), line=st.sampled_from(LINES))
 def test_damaged_bodies_get_an_answer(site: Site, body: bytes, path: bytes, line: bytes) -> None:
     """Stored as a whole, in part or not at all, and the answer says which."""
@@ -142,7 +142,7 @@ texts = (st.sampled_from([*ITEMS, *KINDS, *map(str, EDGES), "-1", "1e3", "NaN", 
 pairs = st.lists(st.tuples(arguments, st.sampled_from([b"=", b"", b"=="]), texts).map(b"".join), max_size=30)
 
 
-@examples(600, 8000)
+@examples(350, 8000)
 @given(query=pairs.map(b"&".join), method=st.sampled_from(METHODS))
 def test_any_query_of_a_picture_gets_an_answer(site: Site, query: bytes, method: bytes) -> None:
     """A picture when the event is stored, an error that says why when it is not."""

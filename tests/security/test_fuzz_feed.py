@@ -96,7 +96,7 @@ def changes(draw: st.DrawFn) -> dict[str, str]:
     return {name: draw(VALUES.get(name, numbers)) for name in names}
 
 
-@examples(700, 6000)
+@examples(350, 6000)
 @given(which=st.integers(0, 999), changed=changes(), n=st.sampled_from(["1", "20", "100"]))
 @example(which=0, changed={"recent": "4294967295"}, n="20")  # once wrote far behind an array
 @example(which=0, changed={"recent": "65536_65537"}, n="20")
@@ -107,7 +107,7 @@ def test_a_forged_cursor_changes_nothing_but_the_place(site: Site, which: int, c
     site.page(".".join((real | changed).values()), n)
 
 
-@examples(500, 6000)
+@examples(250, 6000)
 @given(which=st.integers(0, 999), data=st.data())
 def test_a_damaged_cursor_is_refused_or_harmless(site: Site, which: int, data: st.DataObject) -> None:
     """Characters changed, left out, put in, doubled; also what is no cursor at all."""
@@ -142,7 +142,7 @@ REQUESTS = st.sampled_from([
 STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 
 
-@examples(600, 8000)
+@examples(350, 8000)
 @given(data=st.data())
 def test_requests_with_bytes_changed_get_an_answer(site: Site, data: st.DataObject) -> None:
     """The whole of a request as bytes: line, headers and body. No answer of 500 or more that is not about HTTP."""

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from redis.exceptions import RedisError
 
-from scripts import stack_parts, stack_render
+from scripts import redis_log, stack_parts, stack_render
 from scripts.stack_guards import all_or_nothing, locked
 from scripts.stack_process import Daemon, StackError
 from scripts.stack_render import ROOT
@@ -85,6 +85,8 @@ def _up_part(part: Daemon, settings: Settings, environ: dict[str, str], started:
     ready = stack_parts.probe(part, settings.listen, settings.port)
     if part.pid() is None:
         started.append(part)
+        if part.name == "redis" and (cut := redis_log.mend(part.run / "redis/appendonlydir")):
+            print(f"Redis's log ended in a transaction cut short: its {cut} bytes were removed", file=sys.stderr)
         part.start(environ, ready, LOADING_SECONDS if part.name == "redis" else START_SECONDS)
     elif part.outdated() and part.name == "redis":
         print("Redis keeps the configuration it was started with: make down, then make up", file=sys.stderr)

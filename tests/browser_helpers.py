@@ -180,7 +180,8 @@ def arrive(stack: Stack, user: str, shown: set[str]) -> None:
 def catalogue(stack: Stack, count: int, **changes: Any) -> list[str]:
     """Put ``count`` items into the catalogue, evenly over six categories, every second with a picture; their ids."""
     pictures = stack.run / "demo/pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    for folder in (pictures.parent, pictures):
+        folder.mkdir(mode=0o700, exist_ok=True)
     (pictures / "sun.svg").write_text(SVG)
     records = [
         stack.item(f"i{at:03d}", category=CATEGORIES[at % len(CATEGORIES)], **changes,
@@ -202,7 +203,7 @@ def put(stack: Stack, records: list[dict[str, Any]]) -> None:
 def people(stack: Stack, *users: str) -> None:
     """The sample people of the demo page."""
     rows = [{"user": user, "label": f"sample {user}", "token": stack.token(user)} for user in users]
-    (stack.run / "demo").mkdir(exist_ok=True)
+    (stack.run / "demo").mkdir(mode=0o700, exist_ok=True)
     (stack.run / "demo/people.json").write_text(json.dumps({"people": rows}))
 
 

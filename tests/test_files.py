@@ -24,7 +24,7 @@ def test_the_script_is_cached_shortly_and_revalidated_cheaply(stack: Stack) -> N
 def demo_files(stack: Stack) -> Iterator[Path]:
     """What the demo's generator puts into the run directory."""
     folder = stack.run / "demo"
-    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / "pictures").mkdir(mode=0o700, exist_ok=True)
     (folder / "pictures/p-1.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (folder / "pictures/p-1.txt").write_text("no picture")
     (folder / "people.json").write_text('{"people": []}')

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -169,11 +170,11 @@ class Night:
         for user, raw in self.lists().items():
             self.check_list(user, raw)
 
-    def check_list(self, user: str, raw: bytes) -> None:
-        """One list is the old one, or the new one."""
+    def check_list(self, user: str, raw: bytes, client: Any = None) -> None:
+        """One list is the old one, or the new one; ``client`` asks for its pool."""
         if raw != self.reference.old[user]:
             assert anonymous(raw) == self.reference.new[user], f"{user} has neither the old list nor the new one"
-            pool = self.stack.redis.get(keyspace.key("pool", unpack_list(raw).generation))
+            pool = (client or self.stack.redis).get(keyspace.key("pool", unpack_list(raw).generation))
             assert pool is not None, f"the pool of the list of {user} is missing"
             assert without_generation(pool) == self.reference.new_pool
 

@@ -63,7 +63,7 @@ class Readers:
     def _read(self, client: httpx.Client, user: str) -> None:
         try:
             raw = self._redis.get(keyspace.user_key("list", user))
-            self._night.check_list(user, raw)
+            self._night.check_list(user, raw, self._redis)
             self.lists += 1
         except redis.RedisError:
             assert self._away, "Redis did not answer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -25,7 +26,9 @@ BROWSER_ARGS = [
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Without the programs under test there is nothing to test: that is a failure, not a skip."""
+    """Files are made as `make up` and `make demo` make them. Without the programs under test there is nothing to test:
+    that is a failure, not a skip."""
+    os.umask(0o027)
     missing = [name for name, found in (
         ("redis-server", shutil.which("redis-server", path=stack_parts.SEARCH)),
         ("nginx or openresty", shutil.which("nginx", path=stack_parts.SEARCH)

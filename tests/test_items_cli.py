@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tests.item_records import FULL
@@ -98,13 +99,13 @@ def test_only_the_first_hundred_bad_lines_are_named_unless_all_are_wanted(stack:
     assert len(full.stderr.splitlines()) == 250
 
 
-def test_csv_and_ndjson_files_give_the_same_catalogue(stack: Stack) -> None:
+def test_csv_and_ndjson_files_give_the_same_catalogue(stack: Stack, tmp_path: Path) -> None:
     """By name, or by the first byte of standard input."""
     table = ("id,category,kind,posted_at,social,expires_at,hidden,data\n"
              'a1,cooking,timely,2026-11-20T08:00:00Z,4294967295,2106-02-07T06:28:15Z,true,'
              f'"{json.dumps(FULL["data"]).replace(chr(34), chr(34) * 2)}"\n')
-    (stack.run / "x.csv").write_text(table)
-    for source, text in ((str(stack.run / "x.csv"), None), ("-", table), ("-", lines([FULL]))):
+    (tmp_path / "x.csv").write_text(table)
+    for source, text in ((str(tmp_path / "x.csv"), None), ("-", table), ("-", lines([FULL]))):
         stack.empty()
         stack.worker("items", "import", source, input=text)
         assert shown(stack, "a1") == FULL

@@ -66,7 +66,7 @@ def totals(stack: Stack, pattern: str = "count:*") -> dict[int, dict[str, int]]:
 
 def written(stack: Stack) -> dict[str, Any]:
     """Every key that a beacon may write, with a value that shows any change."""
-    names = ("users:*", "seen:*", "acts:*", "searches:*", "count:*")
+    names = ("users:*", "seen:*", "acts:*", "searches:*", "lent:*", "count:*")
     return {key.decode(): stack.redis.dump(key) for name in names for key in stack.redis.scan_iter(name)}
 
 

@@ -20,8 +20,8 @@ META = np.dtype(
 STATS = np.dtype(
     [
         ("item", "<u4"),
-        ("impressions", "<u4"),
-        ("clicks", "<u4"),
+        ("impressions", "<i4"),
+        ("clicks", "<i4"),
         ("dwell_ms", "<u8"),
         ("reactions", "<u4"),
         ("conversions", "<u4"),

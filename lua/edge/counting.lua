@@ -13,12 +13,13 @@
 -- microsecond can give away one place twice.
 
 local config = require("edge.config").get()
+local identity = require("edge.identity")
 local keys = require("edge.keys")
 local metrics = require("edge.metrics")
 
 local band, rshift = bit.band, bit.rshift
 local max, min = math.max, math.min
-local byte, char, sub = string.byte, string.char, string.sub
+local char, sub = string.char, string.sub
 local crc32 = ngx.crc32_short
 local var = ngx.var
 
@@ -76,14 +77,9 @@ local function why_not(id, event, oldest, where, mark)
     end
 end
 
--- Anonymous ids begin with "a-"; docs/tokens.md keeps that for the edge.
-local function is_anonymous(user)
-    return byte(user, 1) == 97 and byte(user, 2) == 45
-end
-
 -- Marks those of the person's events that are only to be stored: their letter becomes "n".
 function _M.weigh(id, events)
-    if not is_anonymous(id.user) then
+    if not identity.is_anonymous(id.user) then
         return
     end
     local where, mark = network(), mark_of(id.user)

@@ -9,7 +9,7 @@ local metrics = require("edge.metrics")
 local signature = require("edge.signature")
 local lrucache = require("resty.lrucache")
 
-local find, match, sub = string.find, string.match, string.sub
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
 local VERIFIED = 20000
 local TOKEN_MAX = 256        -- longer than any valid token
@@ -96,6 +96,24 @@ local function mint()
     local user, now = "a-" .. signature.random_name(), ngx.time()
     metrics.count("nightfeed_identities_total", "")
     return { user = user, token = _M.sign(user, now), issued = now, fresh = true, reissue = false, source = "minted" }
+end
+
+-- What of these tokens, the header's and the cookie's is valid, in this order, each as _M.verify gives it.
+function _M.presented(tokens)
+    local valid = {}
+    for _, token in ipairs(tokens) do
+        valid[#valid + 1] = _M.verify(token)
+    end
+    local _, bearer = from_bearer()
+    valid[#valid + 1] = bearer
+    local _, cookie = from_cookie()
+    valid[#valid + 1] = cookie
+    return valid
+end
+
+-- Whether the edge has minted the id; docs/tokens.md keeps these for it.
+function _M.is_anonymous(user)
+    return byte(user, 1) == 97 and byte(user, 2) == 45
 end
 
 -- { user, token, issued, fresh = minted now, reissue = the token is a new one for the same user, source };

@@ -5,7 +5,7 @@ local _M = {}
 -- init_by_lua: whatever is wrong with the configuration or a module stops the start here.
 function _M.init(path)
     require("edge.config").load(path)
-    for _, name in ipairs({ "beacon", "pixel", "feed", "health" }) do
+    for _, name in ipairs({ "beacon", "pixel", "feed", "identify", "health" }) do
         require("edge." .. name)
     end
 end

@@ -19,7 +19,10 @@ local window_days = config.window_days
 
 local codes = 2 ^ definition.bucket_bits
 
-local _M = { AHEAD_MS = AHEAD_MS, CODES = codes, ITEM_BITS = definition.item_bits, WINDOW_MS = window_days * DAY_MS }
+local _M = {
+    AHEAD_MS = AHEAD_MS, BUCKET_DAYS = bucket_days, CODES = codes, ITEM_BITS = definition.item_bits,
+    WINDOW_MS = window_days * DAY_MS,
+}
 
 local function check(name, tag, parts)
     local kind = kinds[name]
@@ -32,7 +35,7 @@ end
 local HEADS = 20000
 local heads, made = {}, 0
 
-for name, parts in pairs({ seen = 1, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
+for name, parts in pairs({ seen = 1, lent = 1, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
     check(name, "partition", parts)
     heads[name] = {}
 end
@@ -64,6 +67,10 @@ end
 
 function _M.seen(user)
     return head("seen", crc32(user) % partitions) .. ":" .. user
+end
+
+function _M.lent(user)
+    return head("lent", crc32(user) % partitions) .. ":" .. user
 end
 
 function _M.acts(user, bucket)
@@ -104,6 +111,10 @@ end
 
 function _M.bucket_of(ts_ms)
     return floor(floor(ts_ms / DAY_MS) / bucket_days)
+end
+
+function _M.first_day(bucket)
+    return bucket * bucket_days
 end
 
 local live, mask = {}, 0

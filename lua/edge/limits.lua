@@ -1,4 +1,4 @@
--- How much one address and one person may do within an hour: identities for newcomers, events of a person.
+-- How much one address and one person may do within an hour: identities for newcomers, events and merges of a person.
 --
 -- Requests a second are nginx's own limit (limit_req in nginx/edge.conf), by the same $visitor: the real peer's
 -- address, or what a trusted proxy says; IPv6 by /64. rate_limit = "off" lifts all of them.
@@ -15,10 +15,12 @@ local var = ngx.var
 local HOUR = 3600
 local LIFTED = config.rate_limit == "off"
 local NEW_USERS, USER_EVENTS = config.new_users_per_hour, config.user_events_per_hour
+local MERGES = 60            -- of one person: a page may ask at each load
 
 local LATER = ": nothing was stored, send the same again later"
 local MESSAGES = {
     new_users = "too many new visitors from this address within an hour, and no valid token" .. LATER,
+    merges = "more than " .. MERGES .. " merges into this person within an hour: ask again later",
     user_events = "more than " .. USER_EVENTS .. " events from this person within an hour" .. LATER,
 }
 
@@ -33,6 +35,10 @@ end
 
 local function events_key(user)
     return "e" .. user
+end
+
+local function merges_key(user)
+    return "m" .. user
 end
 
 -- A site whose proxy is not in trusted_proxies has one address for all its visitors: its log says so, once an hour.
@@ -73,12 +79,30 @@ function _M.admit(id, events)
     return false, "user_events"
 end
 
+-- Whether anonymous people's histories may be merged into this person's now; counts it.
+function _M.may_merge(user)
+    if LIFTED then
+        return true
+    end
+    local merged = counters:incr(merges_key(user), 1, 0, HOUR)
+    return not merged or merged <= MERGES
+end
+
 -- 429 and when to come again: when the hour is over.
-function _M.refuse(id, reason)
-    local key = reason == "new_users" and newcomers_key() or events_key(id.user)
+local function too_many(key, message)
     ngx.header["Retry-After"] = max(1, ceil(counters:ttl(key) or 1))
+    return respond.problem(429, message)
+end
+
+-- The answer for who may not send events.
+function _M.refuse(id, reason)
     metrics.drop(reason)
-    return respond.problem(429, MESSAGES[reason])
+    return too_many(reason == "new_users" and newcomers_key() or events_key(id.user), MESSAGES[reason])
+end
+
+-- The answer for who may not merge.
+function _M.refuse_merge(user)
+    return too_many(merges_key(user), MESSAGES.merges)
 end
 
 return _M

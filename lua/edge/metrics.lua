@@ -25,6 +25,7 @@ local HELP = {
     { "nightfeed_uncounted_events_total", "counter", "Events of anonymous people that are stored, not counted." },
     { "nightfeed_identities_total", "counter", "Identities minted for visitors without one." },
     { "nightfeed_identities_refused_total", "counter", "Newcomers who got none: too many from one address." },
+    { "nightfeed_merges_total", "counter", "Histories of anonymous people merged into signed-in people's." },
     { "nightfeed_store_failures_total", "counter", "Requests to Redis that failed." },
     { "nightfeed_catalogue_version", "gauge", "The catalogue's version that each nginx worker has read." },
     { "nightfeed_generation", "gauge", "The generation that is served." },

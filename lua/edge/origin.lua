@@ -17,7 +17,7 @@ local PREFLIGHT_SECONDS = 7200
 local REFUSED = "this request comes from a page of another site: nothing was stored; when that site may send beacons, "
     .. "add its origin to allowed_origins in nightfeed.toml"
 
-local _M = {}
+local _M = { REFUSED = REFUSED }
 
 local listed = {}
 for name in gmatch(config.allowed_origins, "[^,%s]+") do

@@ -19,8 +19,9 @@ KEY = "<key>"
 # How each command that the edge may need is called. What it is granted stands in edge.acl; all else must be refused.
 GRANTED = set(re.findall(r"\+(\S+)", re.sub(r"#.*", "", (ROOT / "scripts/redis/edge.acl").read_text())))
 CALLS = {
-    "exists": ["EXISTS", KEY], "hget": ["HGET", KEY, "f"], "lrange": ["LRANGE", KEY, "0", "-1"],
-    "smismember": ["SMISMEMBER", KEY, "1"], "zscore": ["ZSCORE", KEY, "m"], "get": ["GET", KEY],
+    "exists": ["EXISTS", KEY], "hget": ["HGET", KEY, "f"], "hgetall": ["HGETALL", KEY],
+    "lrange": ["LRANGE", KEY, "0", "-1"], "smismember": ["SMISMEMBER", KEY, "1"],
+    "zscore": ["ZSCORE", KEY, "m"], "get": ["GET", KEY],
     "getrange": ["GETRANGE", KEY, "0", "1"], "strlen": ["STRLEN", KEY], "hmget": ["HMGET", KEY, "f"],
     "dump": ["DUMP", KEY], "smembers": ["SMEMBERS", KEY], "zrange": ["ZRANGE", KEY, "0", "-1"],
 }
@@ -34,7 +35,7 @@ READS = {name: line for name, line in CALLS.items() if name in GRANTED}
 WRITES = {name: line for name, line in CHANGES.items() if name in GRANTED}
 # What Redis lets every user do: to say who it is, and to leave.
 ALWAYS = {"auth", "hello", "quit", "reset"}
-WRITABLE = ("seen", "acts", "searches", "users", "count", "erased")
+WRITABLE = ("seen", "acts", "searches", "lent", "users", "count", "erased")
 READABLE = ("list", "ids", "records", "meta", "changes", "version", "generation", "pool", "default", "older")
 STRANGE = ("", "*", "x", "seen", "seen:x", "seen:1:20:u1", "users", "users:1", "xseen:{1}:1:u1", "list:u1", "ids",
            "ids:{1}", "version:{c}x", "records:{c}:1", "token", "SEEN:{1}:1:u1", "erased:{1}:x")
@@ -66,7 +67,8 @@ def test_only_the_commands_that_the_edge_calls_are_allowed(admin: redis.Redis) -
 
 def test_each_allowed_command_is_one_that_the_code_calls() -> None:
     """In the functions with the caller's rights, or from the edge itself; nothing is left over from earlier."""
-    called = set(re.findall(r"'([A-Z]{3,})'", (ROOT / "lua/redis/events.lua").read_text()))
+    libraries = (ROOT / "lua/redis/events.lua", ROOT / "lua/redis/identify.lua")
+    called = {name for path in libraries for name in re.findall(r"'([A-Z]{3,})'", path.read_text())}
     for path in (ROOT / "lua/edge").glob("*.lua"):
         called |= set(re.findall(r'(?:\{|=) "([A-Z]{3,})"', path.read_text()))
     assert set(READS | WRITES) == GRANTED, "say above how the new command is called"

@@ -173,7 +173,8 @@ def _catalogue(store: Store, rows: np.ndarray[Any, Any]) -> Catalogue:
     columns = []
     for name in ("impressions", "clicks", "dwell_ms", "reactions"):
         column = np.zeros(len(meta))
-        column[rows["item"] - 1] = rows[name]
+        # A past date may stand between what was counted twice and the day on which one of the two is taken back.
+        column[rows["item"] - 1] = np.maximum(rows[name], 0)
         columns.append(column)
     return Catalogue(meta, *columns)
 

@@ -1,7 +1,8 @@
 """Statistics: what the edge counted, rolled up to one packed row an item and day.
 
 Counts of a day and partition are words of 32 bits, little endian: ``item (25) | code (3)``, and after one for a dwell a
-word with its milliseconds. What a run has taken to roll it up has 8 bytes more, the id of the taking.
+word with its milliseconds. A day's row may be below zero where a person's two counts became one, the other count being
+of a later day. What a run has taken to roll it up has 8 bytes more, the id of the taking.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from worker.store.connect import Store
 from worker.store.generations import Turn, fenced, refused
 
 CODES = {1: "impressions", 2: "clicks", 3: "dwell_ms", 4: "reactions", 5: "conversions", 6: "hides"}
+# What two people counted who turned out to be one: lua/redis/identify.lua takes one of each back.
+TAKEN_BACK = {0: "impressions", 7: "clicks"}
 DWELL = 3
 KEPT_DAYS = 100
 ID_BYTES = 8
@@ -95,6 +98,8 @@ def parse_counts(raw: bytes) -> NDArray[Any]:
     for code, name in CODES.items():
         chosen = codes == code
         rows[name] = np.bincount(place[chosen], by[chosen], len(known)).astype(STATS[name])
+    for code, name in TAKEN_BACK.items():
+        rows[name] -= np.bincount(place[codes == code], minlength=len(known)).astype(STATS[name])
     return rows
 
 

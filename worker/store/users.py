@@ -97,7 +97,8 @@ def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     """
     numbers = live_buckets(_now_ms(None), WIDEST_DAYS)
     acts_keys = [user_key("acts", user, number) for number in numbers]
-    seen_key, searches_key, list_key = (user_key(name, user) for name in ("seen", "searches", "list"))
+    seen_key, searches_key, list_key, lent_key = (
+        user_key(name, user) for name in ("seen", "searches", "list", "lent"))
     pipe = store.redis.pipeline(transaction=True)
     for acts_key in acts_keys:
         pipe.hlen(acts_key)
@@ -105,7 +106,7 @@ def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     pipe.llen(searches_key)
     pipe.exists(list_key)
     pipe.zrem(partition_key("users", partition_of(user)), user)
-    pipe.unlink(seen_key, *acts_keys, searches_key, list_key)
+    pipe.unlink(seen_key, *acts_keys, searches_key, list_key, lent_key)
     erasures.mark(pipe, [erasure], _now_ms(None))
     replies = pipe.execute()
     acts, (raw, searches, lists, visits, keys) = replies[: len(numbers)], replies[len(numbers) :][:5]

@@ -26,7 +26,7 @@ class Case:
 
     plan: Plan
     settings: Settings
-    users: list[str]
+    users: list[bytes]
     last_seen_ms: NDArray[np.int64]
     members: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -103,7 +103,7 @@ def case(shape: Shape, seed: int) -> Case:
     last_seen = TODAY - rng.integers(0, shape.days_away * DAY_MS, shape.users)
     chosen = Settings(gap=shape.gap, list_length=shape.list_length, new_share_min=shape.shares[0],
                       new_share_max=shape.shares[1])
-    users = [f"reader-{number}" for number in rng.integers(0, 10**9, shape.users)]
+    users = [b"reader-%d" % number for number in rng.integers(0, 10**9, shape.users)]
     members = np.concatenate(parts).astype(np.int64)
     return Case(plan, chosen, users, last_seen, members, np.array(rows, np.int64))
 

@@ -13,6 +13,7 @@ import pytest
 from tests.stack_fixture import SYNC_SECONDS, Stack
 from worker import keyspace, packing
 from worker.packing import MISSED_EVERGREEN
+from worker.store.lists import list_key
 
 DAY = 86_400
 
@@ -75,7 +76,7 @@ class Site:
 
     def give(self, user: str, generation: int, ids: str, missed: str = "") -> None:
         """Publish ``user``'s list, out of the pool that was published last."""
-        self.stack.redis.set(keyspace.user_key("list", user), self.packed(generation, ids.split(), missed))
+        self.stack.redis.hset(list_key(user), user, self.packed(generation, ids.split(), missed))
 
     def see(self, user: str, ids: str) -> None:
         """Send an impression of each item and have it acknowledged."""

@@ -11,6 +11,7 @@ import pytest
 from worker import keyspace
 from worker.packing import unpack_list, unpack_pool
 from worker.seen_set import parts_of, words_of
+from worker.store.lists import list_key
 
 TODAY = dt.datetime.now(dt.UTC).date()
 DAY_MS = 86_400_000
@@ -60,7 +61,7 @@ def lists(stack, users):
     """Published item numbers and the raw entries by user."""
     found = {}
     for user in users:
-        raw = stack.redis.get(keyspace.user_key("list", user))
+        raw = stack.redis.hget(list_key(user), user)
         if raw:
             published = unpack_list(raw)
             pool = unpack_pool(stack.redis.get(keyspace.key("pool", published.generation)))

@@ -22,6 +22,7 @@ from tests.oracle_feed import feed_order
 from tests.stack_fixture import Stack
 from worker import keyspace, packing
 from worker.seen_set import packed, word_of
+from worker.store.lists import list_key
 
 POOL, DEFAULT, OLDER, LOOSE, FRESH, GONE = 60, 25, 20, 8, 14, 6
 CATEGORIES = "AAAAAAAAAABBBCCDEF"  # ten of eighteen are A: more than one in four, so that the gap must narrow
@@ -104,7 +105,7 @@ def settle(catalogue: Catalogue, case: Case) -> str:
     user, redis = f"u{next(users)}", catalogue.site.stack.redis
     if case.entries:
         packed = packing.pack_list(GENERATION, 1, np.array(case.entries, np.uint16))
-        redis.set(keyspace.user_key("list", user), packed)
+        redis.hset(list_key(user), user, packed)
     see(catalogue, user, case.seen)
     return user
 

@@ -18,7 +18,7 @@ from tests import browser_helpers
 from tests.edge_state import now_ms, written
 from tests.feed_site import Site, shown, site
 from tests.stack_fixture import Stack
-from worker import keyspace
+from worker.store.lists import list_key
 
 __all__ = ["site"]  # a fixture
 
@@ -153,7 +153,7 @@ def test_nothing_of_the_person_is_read(site: Site) -> None:
     site.add("a", "b")
     site.publish(1, "a b", default="a b")
     redis = site.stack.redis
-    redis.hset(keyspace.user_key("list", "ann"), "no", "list")
+    redis.set(list_key("ann"), "no hash")
     minted = "nightfeed_identities_total 1"
     before = [line for line in site.stack.http.get("/metrics").text.splitlines() if line.startswith(minted[:-2])]
     redis.config_resetstat()

@@ -7,6 +7,7 @@ import time
 from tests.feed_site import DAY, Site, shown, site, utc
 from worker import keyspace
 from worker.seen_set import CLICKED, UNCOUNTED, packed, word_of
+from worker.store.lists import list_key
 
 __all__ = ["site"]  # a fixture
 
@@ -88,7 +89,7 @@ def test_a_broken_list_is_reported_and_counts_as_none(site: Site) -> None:
     site.stack.expect_log("ignored a published list: a list of 3 bytes is shorter than its header")
     site.add("a")
     site.publish(1, "a", default="a")
-    site.stack.redis.set(keyspace.user_key("list", "u1"), b"abc")
+    site.stack.redis.hset(list_key("u1"), "u1", b"abc")
     assert site.stack.feed("u1")["source"] == "default"
 
 

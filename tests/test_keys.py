@@ -101,7 +101,7 @@ def expected_calls(user: str, bucket: int, day: int) -> list[tuple[tuple[Any, ..
         (("seen", user), keyspace.user_key("seen", user)),
         (("acts", user, bucket), keyspace.user_key("acts", user, bucket)),
         (("searches", user), keyspace.user_key("searches", user)),
-        (("list", user), keyspace.user_key("list", user)),
+        (("list", user), keyspace.partition_key("list", partition)),
         (("users", partition), keyspace.partition_key("users", partition)),
         (("count", partition, day), keyspace.partition_key("count", partition, day)),
         (("day_expiry", day), keyspace.day_expiry(day)),

@@ -21,7 +21,7 @@ from worker.nightly.pool import grouped
 from worker.packing import unpack_list
 from worker.store import generations
 from worker.store.connect import open_store
-from worker.store.lists import Lists, publish_lists
+from worker.store.lists import Lists, list_key, publish_lists
 from worker.store.wire import Wire
 
 __all__ = ["filled"]  # a fixture
@@ -77,7 +77,7 @@ def test_a_dry_run_makes_every_list_and_writes_nothing(filled):
 
 def test_lists_and_pools_live_as_long_as_promised(filled):
     run(filled)
-    key = keyspace.user_key("list", "reader-3")
+    key = list_key("reader-3")
     assert 55 * 86_400 < filled.redis.ttl(key) < 62 * 86_400
     for _ in range(9):
         run(filled)
@@ -188,7 +188,7 @@ def test_a_killed_run_is_resumed_and_gives_what_an_undisturbed_one_gives(filled)
     assert report["resumed_partitions"] == finished
     assert report["users"] == 160
     assert lists(filled, USERS) == expected
-    raw = {filled.redis.get(keyspace.user_key("list", user)) for user in USERS}
+    raw = {filled.redis.hget(list_key(user), user) for user in USERS}
     assert {unpack_list(entry).generation for entry in raw} == {begun}
 
 
@@ -204,8 +204,8 @@ def test_a_second_run_at_the_same_time_is_refused(filled):
 
 def one_list(user, generation):
     """A list of one entry for ``user``."""
-    expiry = np.array([int(time.time()) + 1000])
-    return Lists([user], np.array([[generation]], np.uint16), np.array([1]), expiry, generation, 0)
+    expires = int(time.time()) + 1000
+    return Lists([user.encode()], np.array([[generation]], np.uint16), np.array([1]), expires, generation, 0)
 
 
 def test_an_outrun_run_writes_nothing(filled):
@@ -226,7 +226,7 @@ def test_an_outrun_run_writes_nothing(filled):
     ):
         with pytest.raises(generations.FencedError):
             refused()
-    assert unpack_list(filled.redis.get(keyspace.user_key("list", user))).generation == new
+    assert unpack_list(filled.redis.hget(list_key(user), user)).generation == new
 
 
 def test_a_partition_is_worked_at_by_one_process_at_a_time(filled):

@@ -100,7 +100,8 @@ def made(rng, users=40, settings_=None, days_away=60):
     plan = build(random_catalogue(rng), DATE, 1, 0, settings_)
     last_seen = (MOMENT - rng.integers(0, days_away * DAY, users)) * 1000
     left = rng.random((users, len(plan.pool))) < rng.random((users, 1))
-    return plan, left, compose([f"u{n}" for n in range(users)], last_seen, left, plan, settings_), last_seen, settings_
+    ids = [b"u%d" % n for n in range(users)]
+    return plan, left, compose(ids, last_seen, left, plan, settings_), last_seen, settings_
 
 
 @settings(max_examples=30, deadline=None)
@@ -132,7 +133,7 @@ def test_who_came_yesterday_gets_more_new_items_than_who_was_away_for_weeks():
     chosen = Settings(list_length=100)
     plan = build(catalogue(rows), DATE, 1, 0, chosen)
     last_seen = (MOMENT - np.array([0, 1, 3, 7, 21, 59]) * DAY) * 1000
-    complete = compose([f"u{n}" for n in range(6)], last_seen, np.ones((6, len(plan.pool)), bool), plan, chosen)
+    complete = compose([b"u%d" % n for n in range(6)], last_seen, np.ones((6, len(plan.pool)), bool), plan, chosen)
     assert (np.diff(complete.new) <= 0).all()
     assert complete.new[0] == pytest.approx(50, abs=3)
     assert complete.new[-1] == pytest.approx(10, abs=3)
@@ -148,7 +149,7 @@ def test_the_default_list_marks_nothing_as_missed():
 
 def test_an_empty_catalogue_gives_an_empty_plan_and_list():
     plan = build(catalogue([]), DATE, 1, 0, Settings())
-    complete = compose(["u1"], np.array([MOMENT * 1000]), np.ones((1, 0), bool), plan, Settings())
+    complete = compose([b"u1"], np.array([MOMENT * 1000]), np.ones((1, 0), bool), plan, Settings())
     assert complete.lengths.tolist() == [0]
 
 

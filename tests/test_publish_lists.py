@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import string
 import time
@@ -16,16 +17,16 @@ from hypothesis import strategies as st
 from redis.exceptions import OutOfMemoryError
 
 from tests.stack_fixture import Stack
-from worker.keyspace import partition_key, partition_of, user_key
+from worker.keyspace import partition_key, partition_of
 from worker.packing import pack_list, unpack_list
 from worker.store.connect import StoreError
 from worker.store.generations import FencedError
-from worker.store.lists import Lists, pack_sets, publish_lists
+from worker.store.lists import Lists, pack_fields, publish_lists
 from worker.store.wire import StoreDown, Wire, pack, retrying
 
 MADE_AT = 1_790_000_000
 SOON = int(time.time()) + 10_000
-FENCE = partition_key("fence", 9)
+FENCE, LISTS = partition_key("fence", 9), partition_key("list", 9)
 
 
 @pytest.fixture
@@ -34,12 +35,12 @@ def wire(stack: Stack) -> Iterator[Wire]:
         yield wire
 
 
-def made(users: Sequence[str], lengths: Sequence[int], generation: int = 7, expiries: Sequence[int] = ()) -> Lists:
-    """Random entries, and different expiries unless they are given."""
+def made(users: Sequence[str], lengths: Sequence[int], generation: int = 7, expires: int = SOON) -> Lists:
+    """Random entries."""
     rng = np.random.default_rng(generation)
     entries = rng.integers(0, 2**16, (len(users), max([*lengths, 1]) + 3), np.uint16)
-    until = np.array(expiries or [SOON + at for at in range(len(users))], np.int64)
-    return Lists(users, entries, np.array(lengths, np.int64), until, generation, MADE_AT)
+    ids = list(map(str.encode, users))
+    return Lists(ids, entries, np.array(lengths, np.int64), expires, generation, MADE_AT)
 
 
 def of_partition(partition: int, count: int) -> list[str]:
@@ -55,10 +56,10 @@ def of_partition(partition: int, count: int) -> list[str]:
 def assert_published(stack: Stack, lists: Lists) -> None:
     """Byte for byte what ``pack_list`` makes, with the right expiry."""
     for at, user in enumerate(lists.users):
-        raw: Any = stack.redis.get(user_key("list", user))
+        raw: Any = stack.redis.hget(LISTS, user)
         assert raw == pack_list(lists.generation, MADE_AT, lists.entries[at, : lists.lengths[at]])
         assert unpack_list(raw).entries.tolist() == lists.entries[at, : lists.lengths[at]].tolist()
-        assert stack.redis.expiretime(user_key("list", user)) == lists.expiries[at]
+    assert stack.redis.expiretime(LISTS) == lists.expires
 
 
 @pytest.mark.parametrize("window", [1, 7, 512])
@@ -75,7 +76,7 @@ def test_lists_are_written_with_their_expiry(stack: Stack, wire: Wire, window: i
 def test_lists_of_one_length_and_nobody(stack: Stack, wire: Wire) -> None:
     """The ordinary night; and a part of a partition without users."""
     users = [user for user in of_partition(9, 300) if len(user) == 30] or of_partition(9, 1)
-    lists = made(users, [200] * len(users), expiries=[SOON] * len(users))
+    lists = made(users, [200] * len(users))
     publish_lists(wire, 9, 3, lists)
     assert_published(stack, lists)
     publish_lists(wire, 9, 3, made([], []))
@@ -111,7 +112,7 @@ def test_a_run_that_is_outrun_between_its_look_and_its_write_writes_nothing(stac
     users = of_partition(9, 6)
     with Interrupted(stack, 2, "FCALL", "nightfeed_fence", 1, FENCE, 6) as wire, pytest.raises(FencedError):
         publish_lists(wire, 9, 5, made(users, [4] * 6), window=2)
-    assert [stack.redis.exists(user_key("list", user)) for user in users] == [1, 1, 0, 0, 0, 0]
+    assert [stack.redis.hexists(LISTS, user) for user in users] == [1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("command", [("HSET", FENCE, "report", "x"), ("DEL", FENCE), ("HSET", FENCE, "token", 3)])
@@ -138,7 +139,7 @@ def test_a_connection_that_is_lost_in_mid_run(stack: Stack) -> None:
         wire._command = ("CLIENT", "KILL", "ID", mine)
         with pytest.raises(StoreDown):
             publish_lists(wire, 9, 5, lists, window=2)
-        assert [stack.redis.exists(user_key("list", user)) for user in users] == [1, 1, 0, 0, 0, 0]
+        assert [stack.redis.hexists(LISTS, user) for user in users] == [1, 1, 0, 0, 0, 0]
         retrying(lambda: publish_lists(wire, 9, 5, lists, window=2), "lists")
     assert_published(stack, lists)
 
@@ -171,19 +172,15 @@ def fill(stack: Stack, size: int) -> None:
 user = st.text(string.ascii_letters + string.digits + "._~:-", min_size=1, max_size=128) | st.text(min_size=1).filter(
     lambda text: max(text) < "\ud800" or min(text) > "\udfff"
 )
-row = st.tuples(user, st.integers(0, 120), st.integers(1, 10**12))
+row = st.tuples(user, st.integers(0, 120))
 
 
 @settings(max_examples=60)
 @given(st.lists(row, min_size=1, max_size=20), st.integers(0, 63), st.integers(0, 2**32 - 1))
-def test_packed_commands_are_those_of_one_user_after_the_other(rows: list[tuple[str, int, int]], partition: int,
-                                                               generation: int) -> None:
-    """Any ids, lengths and expiries, alike or not."""
-    users, lengths, expiries = zip(*rows, strict=True)
-    lists = made(users, lengths, generation, expiries)
-    expected = b"".join(
-        pack("SET", partition_key("list", partition, user),
-             pack_list(generation, MADE_AT, lists.entries[at, : lengths[at]]), "EXAT", expiries[at])
-        for at, user in enumerate(users)
-    )  # fmt: skip
-    assert bytes(pack_sets(partition, lists)) == expected
+def test_the_packed_command_is_that_of_one_field_after_the_other(rows: list[tuple[str, int]], partition: int,
+                                                                 generation: int) -> None:
+    """Any ids and lengths, alike or not."""
+    users, lengths = zip(*rows, strict=True)
+    lists, key = made(users, lengths, generation), partition_key("list", partition)
+    fields = [(user, pack_list(generation, MADE_AT, lists.entries[at, : lengths[at]])) for at, user in enumerate(users)]
+    assert b"".join(pack_fields(key, lists)) == pack("HSET", key, *itertools.chain(*fields))

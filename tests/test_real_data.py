@@ -45,10 +45,10 @@ def repeats_in_lists(stack):
     wire = Wire(stack.run)
     for partition in range(keyspace.PARTITIONS):
         for users, _ in seen.scan_many(wire, partition, 0, 5000):
-            found = [live_items(seen.read_seen(store, user), live).astype(np.int64) for user in users]
+            found = [live_items(seen.read_seen(store, user.decode()), live).astype(np.int64) for user in users]
             rows = np.repeat(np.arange(len(users)), [len(items) for items in found])
             left = unseen(np.concatenate(found), rows, len(users), table, len(pool.items))
-            raw = stack.redis.mget([keyspace.user_key("list", user) for user in users])
+            raw = stack.redis.hmget(keyspace.partition_key("list", partition), users)
             for row, entry in enumerate(raw):
                 positions = unpack_list(entry).positions
                 bad += int((~left[row, positions]).sum()) + len(positions) - len(np.unique(positions))

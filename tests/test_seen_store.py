@@ -30,7 +30,7 @@ def wire(stack: Stack) -> Iterator[Wire]:
 def read(wire: Wire, users: Sequence[str]) -> list[list[int]]:
     """Each user's words; the users may be of several partitions, in any order."""
     rows = [(partition_of(user), slice(at, at + 1)) for at, user in enumerate(users)]
-    words, offsets = seen.read_many(wire, users, rows)
+    words, offsets = seen.read_many(wire, list(map(str.encode, users)), rows)
     assert offsets[0] == 0
     assert offsets[-1] == len(words)
     return [words[offsets[at] : offsets[at + 1]].tolist() for at in range(len(users))]
@@ -97,9 +97,9 @@ def test_one_users_set_is_read_as_all_are(stack: Stack, wire: Wire) -> None:
 # --- who was there ---------------------------------------------------------------------------------------------------
 
 
-def visited(stack: Stack, count: int) -> dict[str, int]:
+def visited(stack: Stack, count: int) -> dict[bytes, int]:
     """``count`` users of partition 9, last seen at 1000, 1001, …"""
-    times = {f"größe:{n}": 1_763_740_000_000 + n for n in range(count)}
+    times = {f"größe:{n}".encode(): 1_763_740_000_000 + n for n in range(count)}
     if times:
         stack.redis.zadd("users:{9}", times)
     return times
@@ -120,7 +120,7 @@ def test_all_recent_users_are_found_once(stack: Stack, wire: Wire, count: int, c
 def test_a_user_that_a_growing_set_shows_twice_is_given_once(stack: Stack, wire: Wire) -> None:
     """Users come while the set is read: those of before are all there, and nobody twice."""
     times = visited(stack, 3000)
-    found: list[str] = []
+    found: list[bytes] = []
     for number, (users, _) in enumerate(seen.scan_many(wire, 9, 0, 500)):
         found += users
         if number < 5:

@@ -10,6 +10,7 @@ from worker.keyspace import BUCKET_DAYS, DAY_MS, bucket_of, live_buckets, partit
 from worker.seen_set import packed, word_of
 from worker.store import users
 from worker.store.connect import Store
+from worker.store.lists import list_key
 
 TODAY = int(time.time()) // 86_400
 
@@ -128,10 +129,10 @@ def test_seen_reads_all_live_buckets_and_no_others(visited):
 
 
 def test_forget_erases_every_trace_of_one_person_and_of_nobody_else(visited):
-    visited.redis.set(user_key("list", "u1"), b"\x01\x00\x00\x00" + bytes(8), ex=1000)
+    visited.redis.hset(list_key("u1"), "u1", b"\x01\x00\x00\x00" + bytes(8))
     other = keys_of(visited, "u2")
     gone = answer(visited, "forget", "u1", "--yes")
-    assert gone == {"user": "u1", "seen": 2, "acts": 2, "searches": 2, "lists": 1, "visits": 1, "keys": 5}
+    assert gone == {"user": "u1", "seen": 2, "acts": 2, "searches": 2, "lists": 1, "visits": 1, "keys": 4}
     assert keys_of(visited, "u1") == set()
     assert keys_of(visited, "u2") == other
     assert visited.worker("user", "show", "u1", check=False).returncode == 1

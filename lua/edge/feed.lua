@@ -86,7 +86,7 @@ local function read(user)
     elseif not user then
         return { list = NO_LIST, pool = NO_POOL, had = false }
     end
-    local replies, err = store.exec({ { "GET", keys.list(user) }, { "GET", keys.seen(user) } })
+    local replies, err = store.exec({ { "HGET", keys.list(user), user }, { "GET", keys.seen(user) } })
     if not replies then
         return nil, err
     end

@@ -35,7 +35,7 @@ end
 local HEADS = 20000
 local heads, made = {}, 0
 
-for name, parts in pairs({ seen = 1, lent = 1, acts = 2, searches = 1, list = 1, users = 0, erased = 0, count = 1 }) do
+for name, parts in pairs({ seen = 1, lent = 1, acts = 2, searches = 1, list = 0, users = 0, erased = 0, count = 1 }) do
     check(name, "partition", parts)
     heads[name] = {}
 end
@@ -81,8 +81,9 @@ function _M.searches(user)
     return head("searches", crc32(user) % partitions) .. ":" .. user
 end
 
+-- The hash that holds the user's list, by id.
 function _M.list(user)
-    return head("list", crc32(user) % partitions) .. ":" .. user
+    return head("list", crc32(user) % partitions)
 end
 
 function _M.users(partition)

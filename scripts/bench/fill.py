@@ -17,6 +17,7 @@ from worker import keyspace
 from worker.catalogue.item import rfc3339
 from worker.keyspace import DAY_SECONDS, PARTITIONS, partition_key
 from worker.packing import FLAG_REMOVED, pack_stats
+from worker.store import lists
 from worker.store.connect import Store
 from worker.store.stats import KEPT_DAYS
 
@@ -95,8 +96,7 @@ class Filler:
 
 def forget_lists(store: Store, users: Sequence[str]) -> None:
     """Delete the lists of ``users``, as if no run had made any yet."""
-    for start in range(0, len(users), USERS):
-        store.redis.unlink(*(keyspace.user_key("list", user) for user in users[start : start + USERS]))
+    lists.drop(store, users)
 
 
 def expiry(crc: NDArray[np.uint32], bucket: NDArray[np.int64], window_days: int) -> NDArray[np.int64]:

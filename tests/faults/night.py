@@ -20,6 +20,7 @@ from worker import keyspace
 from worker.packing import unpack_list, unpack_pool
 from worker.store import generations
 from worker.store.connect import Store
+from worker.store.lists import list_key
 
 FULL = os.environ.get("NIGHTFEED_FAULTS") == "full"
 CHUNK = {"NIGHTFEED_CHUNK_USERS": "1"}  # one partition after another
@@ -90,7 +91,7 @@ class Night:
 
     def lists(self) -> dict[str, bytes]:
         """Raw lists of all."""
-        return dict(zip(USERS, self.stack.redis.mget([keyspace.user_key("list", user) for user in USERS]), strict=True))
+        return {user: self.stack.redis.hget(list_key(user), user) for user in USERS}
 
     def pages(self) -> dict[str, list[str]]:
         """First pages of some, once the edge serves what is published."""

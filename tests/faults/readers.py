@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.faults.night import PAGE, READERS, Night
-from worker import keyspace
+from worker.store.lists import list_key
 
 SLOWEST = 3.0  # seconds; the edge gives Redis 0.25 and then serves what it knows
 
@@ -62,7 +62,7 @@ class Readers:
 
     def _read(self, client: httpx.Client, user: str) -> None:
         try:
-            raw = self._redis.get(keyspace.user_key("list", user))
+            raw = self._redis.hget(list_key(user), user)
             self._night.check_list(user, raw, self._redis)
             self.lists += 1
         except redis.RedisError:

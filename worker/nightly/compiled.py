@@ -72,7 +72,7 @@ class Composer:
         names, category = np.unique(plan.category, return_inverse=True)
         self._category, self._kinds = category.astype(np.int32), len(names)
 
-    def __call__(self, users: Sequence[str], last_seen_ms: NDArray[np.int64], members: Members,
+    def __call__(self, users: Sequence[bytes], last_seen_ms: NDArray[np.int64], members: Members,
                  offsets: NDArray[np.int64], reuse: Composed | None = None) -> Composed:
         """Lists for ``users``, last seen at ``last_seen_ms`` (users,).
 
@@ -114,7 +114,7 @@ class Composer:
         return Composed(np.empty((count, limit), np.uint16), lengths[0], lengths[1], counts[0], counts[1],
                         np.empty((count, width), np.uint16), lengths[2], np.empty((count, limit), np.int16))
 
-    def _visits(self, users: Sequence[str], last_seen_ms: NDArray[np.int64]) -> Visits:
+    def _visits(self, users: Sequence[bytes], last_seen_ms: NDArray[np.int64]) -> Visits:
         """The same numbers as in `compose` and `mix`, by the same calls."""
         plan, size, prime = self._plan, self._plan.new_count, self._pool.prime
         share = mix.new_share((plan.moment * 1000 - last_seen_ms) / DAY_MS, self._shares)

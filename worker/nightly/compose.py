@@ -37,7 +37,7 @@ class Complete:
     new: NDArray[np.int64]
 
 
-def compose(users: Sequence[str], last_seen_ms: NDArray[np.int64], unseen: NDArray[np.bool_], plan: Plan,
+def compose(users: Sequence[bytes], last_seen_ms: NDArray[np.int64], unseen: NDArray[np.bool_], plan: Plan,
             settings: Settings) -> Complete:
     """Complete lists for ``users``; ``last_seen_ms`` (users,), ``unseen`` (users, pool)."""
     must = _must(last_seen_ms, plan) & unseen
@@ -65,7 +65,7 @@ def default_list(plan: Plan, settings: Settings) -> Complete:
     week_ago = np.array([plan.moment * 1000 - 7 * DAY_MS])
     unseen = np.ones((1, len(plan.pool)), np.bool_)
     nobody = Plan(**{**plan.__dict__, "best_day": np.full_like(plan.best_day, -1)})
-    return compose([""], week_ago, unseen, nobody, settings)
+    return compose([b""], week_ago, unseen, nobody, settings)
 
 
 def _must(last_seen_ms: NDArray[np.int64], plan: Plan) -> NDArray[np.bool_]:
@@ -75,7 +75,7 @@ def _must(last_seen_ms: NDArray[np.int64], plan: Plan) -> NDArray[np.bool_]:
     return must
 
 
-def _mixed(users: Sequence[str], last_seen_ms: NDArray[np.int64], unseen: NDArray[np.bool_], must: NDArray[np.bool_],
+def _mixed(users: Sequence[bytes], last_seen_ms: NDArray[np.int64], unseen: NDArray[np.bool_], must: NDArray[np.bool_],
            plan: Plan, settings: Settings) -> Mixed:
     width = min(WIDTH_FACTOR * settings.list_length, len(plan.pool))
     away = (plan.moment * 1000 - last_seen_ms) / DAY_MS

@@ -42,7 +42,7 @@ class Makes(Protocol):
     ``reuse`` is what an earlier call made and nobody needs any more: its memory may be written over.
     """
 
-    def __call__(self, users: Sequence[str], last_seen_ms: NDArray[np.int64], members: Members, offsets: Offsets,
+    def __call__(self, users: Sequence[bytes], last_seen_ms: NDArray[np.int64], members: Members, offsets: Offsets,
                  reuse: Any = None) -> Any: ...
     def count_repeats(self, made: Any, members: Members, offsets: Offsets) -> int: ...
     def count_avoidable(self, made: Any) -> int: ...
@@ -55,7 +55,7 @@ class NumpyComposer:
         self._plan, self._settings = plan, settings
         self._table = position_table(plan.pool, plan.max_item)
 
-    def __call__(self, users: Sequence[str], last_seen_ms: NDArray[np.int64], members: Members, offsets: Offsets,
+    def __call__(self, users: Sequence[bytes], last_seen_ms: NDArray[np.int64], members: Members, offsets: Offsets,
                  reuse: Any = None) -> Complete:
         """Complete lists for ``users``, last seen at ``last_seen_ms`` (users,)."""
         return compose(users, last_seen_ms, self._unseen(members, offsets), self._plan, self._settings)

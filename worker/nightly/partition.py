@@ -23,7 +23,7 @@ from worker.store.generations import RestartedError, Turn
 from worker.store.lists import Lists, publish_lists
 from worker.store.wire import Wire, pack, retrying
 
-DAY_MS = 86_400_000
+DAY_MS, DAY_SECONDS = 86_400_000, 86_400
 LIST_SLACK_DAYS = 2
 CLAIM_SECONDS = 30  # renewed with each batch; a process that died is waited for so long
 
@@ -36,7 +36,7 @@ class GateError(Exception):
 class Batch:
     """Users whose lists are made at once: ids, last seen (users,) Unix ms, and which rows are of which partition."""
 
-    users: list[str]
+    users: list[bytes]
     last_seen_ms: NDArray[np.int64]
     rows: list[tuple[int, slice]]
 
@@ -45,12 +45,14 @@ class Batch:
 class Task:
     """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``live``: a live_mask.
 
-    ``force``: repeats in lists are counted, and published all the same.
+    ``touched_ms``: whose last visit (Unix ms) is later, their seen set has grown since the last run. ``force``: repeats
+    in lists are counted, and published all the same.
     """
 
     plan: Plan
     turn: Turn | None
     live: int
+    touched_ms: int
     force: bool = False
 
 
@@ -106,7 +108,7 @@ class Partitions:
     def _batches(self, partitions: Sequence[int]) -> Iterator[Batch]:
         """Small partitions together, large ones in pieces: never many more users at once than ``chunk_users``."""
         size = self._store.settings.chunk_users
-        users: list[str] = []
+        users: list[bytes] = []
         times: list[NDArray[np.int64]] = []
         rows: list[tuple[int, slice]] = []
         for partition in partitions:
@@ -155,10 +157,12 @@ class Partitions:
         if self._turn is None:
             return
         turn, days = self._turn, self._store.settings.window_days + LIST_SLACK_DAYS
-        expiries = (batch.last_seen_ms[rows] + days * DAY_MS) // 1000
-        lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64), expiries,
-                      self._plan.generation, self._plan.moment)
+        lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64),
+                      self._plan.moment + days * DAY_SECONDS, self._plan.generation, self._plan.moment)
         retrying(lambda: self._publish_once(partition, turn, lists), "publishing lists")
+        touched = np.flatnonzero(batch.last_seen_ms[rows] >= self._task.touched_ms)
+        users = [lists.users[row] for row in touched.tolist()]
+        retrying(lambda: seen.compact(self._wire, partition, users), "giving back memory")
 
     def _publish_once(self, partition: int, turn: Turn, lists: Lists) -> None:
         """All on one connection, or not at all: a Redis that was restarted may not know the plan of these lists."""
@@ -187,7 +191,7 @@ class Partitions:
         for row, user in enumerate(batch.users):
             items = self._plan.pool[made.entries[row, : made.lengths[row]] & np.uint16(POSITION_MASK)]
             known = set(members[offsets[row] : offsets[row + 1]].tolist())
-            faults += gates.check_list(user, items.tolist(), known, live)
+            faults += gates.check_list(user.decode(), items.tolist(), known, live)
         violations = self._composer.count_avoidable(made)
         return faults + ([f"{violations} spacing violations that an order would avoid"] if violations else [])
 

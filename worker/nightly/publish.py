@@ -10,9 +10,11 @@ import orjson
 from worker.nightly import plan_codec
 from worker.nightly.partition import GateError, since_ms
 from worker.nightly.plan import Plan
-from worker.store import generations, items, seen
+from worker.store import erasures, generations, items, lists, seen
 from worker.store.connect import Store
 from worker.store.generations import Turn
+
+HOUR_MS = 3_600_000
 
 
 def refused(store: Store, current: Plan, turn: Turn | None, reasons: list[str]) -> GateError:
@@ -45,8 +47,10 @@ def switch(store: Store, current: Plan, turn: Turn, result: dict[str, Any]) -> N
     })
     generations.write_run(store, turn, current.date.isoformat(), orjson.dumps(result))
     _write_rankings(store, current, turn)
-    oldest = min(since_ms(current.moment, store.settings.window_days), int(time.time() * 1000))
-    seen.forget_inactive(store, oldest)
+    now_ms = int(time.time() * 1000)
+    seen.forget_inactive(store, min(since_ms(current.moment, store.settings.window_days), now_ms))
+    # Lists that were written while their user was erased.
+    lists.drop_strangers(store, erasures.partitions_since(store, min(current.moment * 1000, now_ms - HOUR_MS)))
 
 
 def _write_rankings(store: Store, current: Plan, turn: Turn) -> None:

@@ -92,7 +92,7 @@ def join(store: Store, jobs: int, progress: Progress) -> dict[str, Any]:
     if parts is None:
         raise RunError("no run is going on that could be joined: start one with worker nightly")
     current = plan_codec.decode(parts)
-    tally = run_partitions(store, _task(store, current, turn), jobs, progress)
+    tally = run_partitions(store, _task(store, current, turn, state), jobs, progress)
     return report(current.date, current.generation, (current.top_count, current.new_count), tally,
                   time.perf_counter() - start, seed=current.seed, joined=True, dry_run=False)
 
@@ -105,13 +105,13 @@ def _run(store: Store, options: Options, turn: Turn | None, progress: Progress) 
     resumed = 0 if current is None else len(generations.done_partitions(store, current.generation))
     if current is None:
         current, catalogue = _planned(store, options, turn)
-        _gate(store, _task(store, current, None), catalogue, int(state.get("top", 0)), options, turn)
+        _gate(store, _task(store, current, None, state), catalogue, int(state.get("top", 0)), options, turn)
         if turn is not None:
             begin(store, current, turn, state)
     elif turn is not None:
         generations.set_state(store, turn, {"turn": turn.token})
     try:
-        tally = run_partitions(store, _task(store, current, turn, options.force), options.jobs, progress)
+        tally = run_partitions(store, _task(store, current, turn, state, options.force), options.jobs, progress)
     except GateError as error:
         raise refused(store, current, turn, [str(error)]) from error
     if turn is not None:
@@ -125,11 +125,11 @@ def _run(store: Store, options: Options, turn: Turn | None, progress: Progress) 
     return result
 
 
-def _task(store: Store, current: Plan, turn: Turn | None, force: bool = False) -> Task:
+def _task(store: Store, current: Plan, turn: Turn | None, state: dict[str, str], force: bool = False) -> Task:
     """What all processes of the run work by. Seen sets are read as they are now, whatever date is run."""
     now_ms = max(int(time.time() * 1000), current.moment * 1000)
     live = live_mask(keyspace.live_buckets(now_ms, store.settings.window_days))
-    return Task(current, turn, live, force)
+    return Task(current, turn, live, int(state.get("moment", 0)) * 1000, force)
 
 
 def _check_date(options: Options, state: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.credentials import erasure_keys
-from worker.keyspace import BUCKET_DAYS, DAY_MS, DAY_SECONDS, partition_key, partition_of
+from worker.keyspace import BUCKET_DAYS, DAY_MS, DAY_SECONDS, PARTITIONS, partition_key, partition_of
 from worker.store.connect import Store, StoreError, explained
 
 LEDGER = "erasures.log"
@@ -103,6 +103,14 @@ def mark(pipe: Any, erasures: Iterable[Erasure], now_ms: int) -> None:
             pipe.expire(key, KEPT_DAYS * DAY_SECONDS)
 
 
+def partitions_since(store: Store, since_ms: int) -> list[int]:
+    """Partitions in which somebody was erased at or after ``since_ms``."""
+    pipe = store.redis.pipeline(transaction=False)
+    for partition in range(PARTITIONS):
+        pipe.zcount(partition_key("erased", partition), since_ms, "+inf")
+    return [partition for partition, erased in enumerate(pipe.execute()) if erased]
+
+
 @explained("Redis")
 def returned(store: Store, erasures: Sequence[Erasure], keys: Sequence[str]) -> dict[str, int]:
     """Users of whom the store holds something although the ledger has them: user to the time of the erasure."""
@@ -119,10 +127,12 @@ def returned(store: Store, erasures: Sequence[Erasure], keys: Sequence[str]) -> 
 
 
 def _people(store: Store, partitions: set[int]) -> Iterator[tuple[int, str]]:
-    """Every user named in some partitions, with the partition: in `users`, or at the end of a key."""
+    """Every user named in some partitions, with the partition: in `users`, in lists, or at the end of a key."""
     known: set[str] = set()
     for partition in partitions:
         for user, _ in store.redis.zscan_iter(partition_key("users", partition), count=1000):
+            known.add(user.decode())
+        for user, _ in store.redis.hscan_iter(partition_key("list", partition), count=1000):
             known.add(user.decode())
     for name in store.redis.scan_iter(count=1000) if partitions else ():
         match = _USER_KEY.fullmatch(name.decode())

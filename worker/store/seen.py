@@ -1,4 +1,4 @@
-"""Reads active users and their seen sets, a chunk at a time, for the nightly run."""
+"""Reads active users (ids as bytes) and their seen sets, a chunk at a time, for the nightly run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from worker import keyspace
 from worker.seen_set import Words, words_of
+from worker.store import lists
 from worker.store.connect import Store
 from worker.store.wire import Wire, pack, retrying
 
-Visitors = tuple[list[str], NDArray[np.int64]]
+Visitors = tuple[list[bytes], NDArray[np.int64]]
 
 SCANNED = 1000  # entries that Redis looks at for a page: a fraction of a millisecond
 # Users asked for at once: their replies still lie in the processor's cache when they are taken apart, and Redis is
 # never held up by more than a few hundred kilobytes of them.
 WINDOW = 512
+COMPACTED = 128  # users of one call: a few tenths of a millisecond
 
 
 def scan_many(wire: Wire, partition: int, since_ms: int, chunk: int) -> Iterator[Visitors]:
@@ -29,11 +31,11 @@ def scan_many(wire: Wire, partition: int, since_ms: int, chunk: int) -> Iterator
     cursor means nothing to a Redis that was restarted meanwhile: the scan begins again then, and repeats nobody.
     """
     known: set[bytes] = set()
-    users: list[str] = []
+    users: list[bytes] = []
     times = np.empty(0, np.int64)
     for page in _pages(wire, keyspace.partition_key("users", partition)):
         found, last_seen_ms = _recent(page, since_ms, known)
-        users += map(bytes.decode, found)
+        users += found
         times = np.concatenate([times, last_seen_ms])
         while len(users) >= chunk:
             yield users[:chunk], times[:chunk]
@@ -46,8 +48,8 @@ def _recent(page: list[bytes], since_ms: int, known: set[bytes]) -> tuple[list[b
     """Users of a page that were here since and are not ``known`` yet; they are from now on."""
     users = page[::2]
     times = np.fromiter(map(float, page[1::2]), np.float64, len(users)).astype(np.int64)
-    fresh = dict(zip(users, range(len(users)), strict=True))
-    if len(fresh) < len(users) or times.min(initial=since_ms) < since_ms or not known.isdisjoint(fresh):
+    if times.min(initial=since_ms) < since_ms or not known.isdisjoint(users) or len(set(users)) < len(users):
+        fresh = dict(zip(users, range(len(users)), strict=True))
         places = [at for user, at in fresh.items() if times[at] >= since_ms and user not in known]
         users, times = [users[at] for at in places], times[places]
     known.update(users)
@@ -76,7 +78,7 @@ def sample_users(store: Store, since_ms: int, size: int) -> dict[int, Visitors]:
         key = keyspace.partition_key("users", partition)
         pipe.zrevrangebyscore(key, "+inf", since_ms, start=0, num=each, withscores=True)
     return {
-        partition: ([user.decode() for user, _ in pairs], np.array([int(ms) for _, ms in pairs], np.int64))
+        partition: ([user for user, _ in pairs], np.array([int(ms) for _, ms in pairs], np.int64))
         for partition, pairs in enumerate(pipe.execute())
         if pairs
     }
@@ -92,9 +94,13 @@ def count_users(store: Store, since_ms: int) -> list[int]:
 
 
 def forget_inactive(store: Store, before_ms: int) -> None:
-    """Drop users last seen before ``before_ms``; their other keys expire by themselves."""
+    """Drop users last seen before ``before_ms``, and their lists; their other keys expire by themselves."""
     pipe = store.redis.pipeline(transaction=False)
     for partition in range(keyspace.PARTITIONS):
+        pipe.zrangebyscore(keyspace.partition_key("users", partition), "-inf", f"({before_ms}")
+    for partition, gone in enumerate(pipe.execute()):
+        # Whoever comes back at this very moment has the default list until the next night.
+        lists.drop(store, map(bytes.decode, gone))
         pipe.zremrangebyscore(keyspace.partition_key("users", partition), "-inf", f"({before_ms}")
     pipe.execute()
 
@@ -104,7 +110,7 @@ def read_seen(store: Store, user: str) -> Words:
     return words_of(cast(bytes | None, store.redis.get(keyspace.user_key("seen", user))))
 
 
-def read_many(wire: Wire, users: Sequence[str],
+def read_many(wire: Wire, users: Sequence[bytes],
               rows: Sequence[tuple[int, slice]]) -> tuple[Words, NDArray[np.int64]]:
     """Words of the users' seen sets: ``(words, offsets)``, those of user ``u`` at ``offsets[u]:offsets[u + 1]``.
 
@@ -113,21 +119,48 @@ def read_many(wire: Wire, users: Sequence[str],
 
     Raises StoreDown or StoreError, see Wire.exchange; reading again is harmless.
     """
-    requests = [request for partition, part in rows for request in _requests(users[part], partition)]
     found: list[bytes] = []
-    for first in range(0, len(requests), WINDOW):
-        window = requests[first : first + WINDOW]
-        found += [raw or b"" for raw in wire.exchange(b"".join(window), len(window))]
+    for window in _windows(rows):
+        requests = [_request(users[part], partition) for partition, part in window]
+        for replies in wire.exchange(b"".join(requests), len(requests)):
+            found += [raw or b"" for raw in replies]
     offsets = np.zeros(len(users) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, found), np.int64, len(found)) // 4, out=offsets[1:])
     return words_of(b"".join(found)), offsets
 
 
-def _requests(users: Sequence[str], partition: int) -> list[bytes]:
-    """A packed GET for each user's seen set."""
+def compact(wire: Wire, partition: int, users: Sequence[bytes]) -> None:
+    """Give back the memory that seen sets of the partition's ``users`` have to spare; what they hold stays.
+
+    Raises StoreDown or StoreError, see Wire.exchange; doing it again is harmless.
+    """
+    head = keyspace.partition_key("seen", partition, "").encode()
+    for first in range(0, len(users), COMPACTED):
+        keys = [head + user for user in users[first : first + COMPACTED]]
+        wire.exchange(pack("FCALL", "nightfeed_compact", len(keys), *keys), 1)
+
+
+def _windows(rows: Sequence[tuple[int, slice]]) -> Iterator[list[tuple[int, slice]]]:
+    """The same rows in order, about WINDOW users at a time."""
+    window, size = list[tuple[int, slice]](), 0
+    for partition, part in rows:
+        for first in range(part.start, part.stop, WINDOW):
+            piece = slice(first, min(first + WINDOW, part.stop))
+            window.append((partition, piece))
+            size += piece.stop - piece.start
+            if size >= WINDOW:
+                yield window
+                window, size = [], 0
+    if window:
+        yield window
+
+
+def _request(users: Sequence[bytes], partition: int) -> bytes:
+    """A packed MGET of the users' seen sets: a tenth less for Redis than a GET for each."""
     head = keyspace.partition_key("seen", partition, "").encode()
     starts = _Starts(head)
-    return [starts[len(user)] + user + b"\r\n" for user in map(str.encode, users)]
+    keys = [starts[len(user)] + user for user in users]
+    return b"".join([b"*%d\r\n$4\r\nMGET" % (1 + len(keys)), *keys, b"\r\n"])
 
 
 class _Starts(dict[int, bytes]):
@@ -138,5 +171,5 @@ class _Starts(dict[int, bytes]):
         self._head = head
 
     def __missing__(self, size: int) -> bytes:
-        self[size] = b"*2\r\n$3\r\nGET\r\n$%d\r\n%s" % (len(self._head) + size, self._head)
+        self[size] = b"\r\n$%d\r\n%s" % (len(self._head) + size, self._head)
         return self[size]

@@ -15,6 +15,7 @@ from worker.store.connect import Store, explained
 from worker.store.erasures import Erasure
 from worker.store.generations import read_plan
 from worker.store.items import ids_of
+from worker.store.lists import list_key
 from worker.store.seen import read_seen
 
 # Keys of any window that could have been set (at most 90 days), and one bucket more: expiry is spread over a day.
@@ -41,7 +42,7 @@ def load(store: Store, user: str, now_ms: int | None = None) -> Known:
     pipe = store.redis.pipeline(transaction=True)
     pipe.zscore(partition_key("users", partition_of(user)), user)
     pipe.lrange(user_key("searches", user), 0, -1)
-    pipe.get(user_key("list", user))
+    pipe.hget(list_key(user), user)
     pipe.get(user_key("seen", user))
     for number in numbers:
         pipe.hgetall(user_key("acts", user, number))
@@ -93,20 +94,19 @@ def erase(store: Store, user: str, erasure: Erasure) -> dict[str, int]:
     """Erase the user in one step. Returns how many items seen, acts, searches, lists and keys are gone.
 
     Statistics of items stay: they are sums that name nobody. A nightly run that is writing lists at this very moment
-    may still write one for the user, which holds what it would for a stranger's eyes: item positions. It expires.
+    may still write one for the user, which holds item positions; it goes when the run ends.
     """
     numbers = live_buckets(_now_ms(None), WIDEST_DAYS)
     acts_keys = [user_key("acts", user, number) for number in numbers]
-    seen_key, searches_key, list_key, lent_key = (
-        user_key(name, user) for name in ("seen", "searches", "list", "lent"))
+    seen_key, searches_key, lent_key = (user_key(name, user) for name in ("seen", "searches", "lent"))
     pipe = store.redis.pipeline(transaction=True)
     for acts_key in acts_keys:
         pipe.hlen(acts_key)
     pipe.get(seen_key)
     pipe.llen(searches_key)
-    pipe.exists(list_key)
+    pipe.hdel(list_key(user), user)
     pipe.zrem(partition_key("users", partition_of(user)), user)
-    pipe.unlink(seen_key, *acts_keys, searches_key, list_key, lent_key)
+    pipe.unlink(seen_key, *acts_keys, searches_key, lent_key)
     erasures.mark(pipe, [erasure], _now_ms(None))
     replies = pipe.execute()
     acts, (raw, searches, lists, visits, keys) = replies[: len(numbers)], replies[len(numbers) :][:5]

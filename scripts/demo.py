@@ -72,6 +72,8 @@ class Demo:
         people = [{**person, "token": tokens.sign(keyring, person["user"], now)}
                   for person in json.loads(self.cast.read_text())["people"]]
         draft = self.folder / "people.draft"
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)  # it holds tokens
         draft.write_text(json.dumps({"people": people}, indent=1) + "\n")
         draft.replace(self.folder / "people.json")
 

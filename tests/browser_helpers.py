@@ -204,7 +204,10 @@ def people(stack: Stack, *users: str) -> None:
     """The sample people of the demo page."""
     rows = [{"user": user, "label": f"sample {user}", "token": stack.token(user)} for user in users]
     (stack.run / "demo").mkdir(mode=0o700, exist_ok=True)
-    (stack.run / "demo/people.json").write_text(json.dumps({"people": rows}))
+    path = stack.run / "demo/people.json"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)  # it holds tokens
+    path.write_text(json.dumps({"people": rows}))
 
 
 @contextmanager

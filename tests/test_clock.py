@@ -139,9 +139,10 @@ def lists(stack: Stack) -> dict[str, list[int]]:
     """Every published list as item numbers."""
     found = {}
     for key in stack.redis.scan_iter(match="list:*", count=1000):
-        published = unpack_list(stack.redis.get(key) or b"")
-        pool = unpack_pool(stack.redis.get(keyspace.key("pool", published.generation)) or b"")
-        found[key.decode()] = pool.items[published.positions].tolist()
+        for user, raw in stack.redis.hgetall(key).items():
+            published = unpack_list(raw)
+            pool = unpack_pool(stack.redis.get(keyspace.key("pool", published.generation)) or b"")
+            found[user.decode()] = pool.items[published.positions].tolist()
     return found
 
 
@@ -219,7 +220,7 @@ def test_the_fourth_night_loses_nothing_that_was_posted_in_the_gap(gap: Stack) -
     assert (report["users"], report["lists"], report["repeats"], report["missed_evergreen"]) == (12, 12, 0, 0)
     assert (report["top"], report["new"]) == (60 + 3 * 8, 8)
     names = names_of(gap)
-    published = {key.rsplit(":", 1)[1]: [names[number] for number in numbers] for key, numbers in lists(gap).items()}
+    published = {user: [names[number] for number in numbers] for user, numbers in lists(gap).items()}
     for user in range(12):
         posted = {f"day{day}-{n}" for day in range(4) for n in range(8)}
         seen = {f"day{day}-{user % 4}" for day in range(4)} | {f"old{user * 5 % 60}"}

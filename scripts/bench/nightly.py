@@ -66,7 +66,7 @@ class Bench:
         beside = self._native()
         return {
             **self._head(runs["again"]["users_per_second"], beside), "runs": runs, "native": beside, "memory": memory,
-            "redis_bytes_per_user": (each := capacity.per_user(empty, filled, ready, options.users)),
+            "redis_bytes_per_user": (each := capacity.per_user(self._stack.store, empty, filled, ready, options.users)),
             "extrapolation": capacity.extrapolated(each["all"], runs["again"]["users_per_second"]),
             "growth": self._growth(smaller, runs["again"]), "feed": self._feed() if options.feed else None,
             "data": self._data(), "machine": described, "notes": NOTES,

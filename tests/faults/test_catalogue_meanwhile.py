@@ -14,8 +14,8 @@ from worker import keyspace
 
 __all__ = ["night"]  # a fixture
 
-PLACES = ["GET meta#1", "nightfeed_claim#1", "MULTI SET list#80", "nightfeed_switch.* moment#1"] if FULL else [
-    "MULTI SET list#80"]
+PLACES = ["GET meta#1", "nightfeed_claim#1", "MULTI HSET list#80", "nightfeed_switch.* moment#1"] if FULL else [
+    "MULTI HSET list#80"]
 
 
 def number(night: Night, name: str) -> int:

@@ -30,17 +30,17 @@ STEPS = {
     "MULTI SET pool#1": "rolled up",
     "nightfeed_switch#2": "planned",
     "nightfeed_claim#1": "begun",
-    "MULTI SET list#1": "begun",
+    "MULTI HSET list#1": "begun",
     "nightfeed_done#1": "begun",
     "nightfeed_done#2": "some done",
-    "MULTI SET list#40": "some done",
+    "MULTI HSET list#40": "some done",
     "nightfeed_switch.* moment#1": "all done",
     "HSET runs#1": "switched",
     "ZADD top#1": "reported",
     "ZREMRANGEBYSCORE users#1": "reported",
 }
 PUBLISHED = ("switched", "reported")
-HALVES = ["nightfeed_take#1", "MULTI SET stats#1", "nightfeed_drop#1", "MULTI SET pool#1", "MULTI SET list#40"]
+HALVES = ["nightfeed_take#1", "MULTI SET stats#1", "nightfeed_drop#1", "MULTI SET pool#1", "MULTI HSET list#40"]
 LAST = ("nightfeed_switch.* moment#1", "HSET runs#1", "ZADD top#1")
 RANDOM_RUNS = 100 if FULL else 3
 REQUESTS = 150 if FULL else 2

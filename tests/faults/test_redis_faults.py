@@ -27,9 +27,9 @@ from tests.stack_fixture import Stack
 __all__ = ["night"]  # a fixture
 
 LOG = "."
-PLACES = ["nightfeed_take#1", "MULTI SET stats#3", "MULTI SET pool#1", "MULTI SET list#60", "nightfeed_done#20",
+PLACES = ["nightfeed_take#1", "MULTI SET stats#3", "MULTI SET pool#1", "MULTI HSET list#60", "nightfeed_done#20",
           "nightfeed_switch.* moment#1", "HSET runs#1"]  # fmt: skip
-SHORT = ["MULTI SET stats#3", "MULTI SET list#60"]
+SHORT = ["MULTI SET stats#3", "MULTI HSET list#60"]
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ LOST = {
     "what was taken": ("nightfeed_take#1", "MULTI SET stats#1"),
     "statistics": ("MULTI SET stats#1", "nightfeed_drop#1"),
     "the plan": ("MULTI SET pool#1", "nightfeed_claim#1"),
-    "lists": ("MULTI SET list#50", "nightfeed_done#22"),
+    "lists": ("MULTI HSET list#50", "nightfeed_done#22"),
     "done partitions": ("nightfeed_done#50", "nightfeed_switch.* moment#1"),
     "the switch": ("nightfeed_switch.* moment#1", "ZADD top#1"),
 }
@@ -116,7 +116,7 @@ def test_redis_paused_for_five_seconds_is_waited_for(night: Night) -> None:
     """Feeds go on from what the edge knows; the run then finishes as if nothing had been."""
     night.stack.expect_log(LOG)
     with Readers(night, away=True) as readers:
-        with held(night, "MULTI SET list#60") as process:
+        with held(night, "MULTI HSET list#60") as process:
             night.stack.signal("redis", signal.SIGSTOP)
         time.sleep(5)
         night.stack.signal("redis", signal.SIGCONT)

@@ -55,7 +55,7 @@ def total(tallies: Iterable[Tally]) -> Tally:
 def report(date: dt.date, generation: int, counts: tuple[int, int], tally: Tally, seconds: float,
            **more: Any) -> dict[str, Any]:
     """A run's report as it is printed and recorded; ``counts`` are the sizes of top and new content."""
-    stages = {name.removesuffix("_s"): round(value, 3) for name, value in dataclasses.asdict(tally).items()
+    stages = {name.removesuffix("_s"): round(value, 6) for name, value in dataclasses.asdict(tally).items()
               if name.endswith("_s")}
     return {
         "date": date.isoformat(),

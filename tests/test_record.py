@@ -306,12 +306,13 @@ def test_thousands_of_seen_items_are_packed(stack):
 
 @pytest.mark.parametrize("more", [0, 40_000])
 def test_what_is_no_longer_live_goes_with_the_first_event_of_a_later_bucket(stack, more):
-    """Codes come again after 320 days."""
+    """Codes come again after 320 days. Words stand in the order of time: the dead ones are the first."""
     person, bucket = Person(stack), bucket_of(NOW)
     key, a = person.key("seen"), person.numbers["a"]
     person.deliver([("impression", "a", NOW - 12 * DAY_MS, None)])
     dead = [word_of(a + 1 + number, bucket - back) for number, back in enumerate([7, 8, 12, 24])]
-    stack.redis.append(key, packed([word_of(a, bucket - 9, CLICKED), *dead]))
+    old = packed([word_of(a, bucket - 9, CLICKED), *dead])
+    stack.redis.set(key, old + stack.redis.get(key), keepttl=True)
     stack.redis.append(key, packed(word_of(10**6 + number, bucket - 3) for number in range(more)))
     stack.redis.append(key, packed([word_of(10**6, bucket)]))
     assert person.deliver([("click", "b", NOW - 12 * DAY_MS, None)]) == Totals(0, 0, 0)

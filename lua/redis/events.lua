@@ -216,19 +216,36 @@ local function expire_later(key, at)
     redis.call('EXPIREAT', key, at, 'GT')
 end
 
--- The words of live buckets.
+-- Whether the word that begins at a byte is of a live bucket.
+local function is_live(words, at, mask)
+    return bit.band(mask, bit.lshift(1, math.floor(string.byte(words, at) % 128 / 4))) ~= 0
+end
+
+-- The words of live buckets. They mostly stand in the order of time: the dead ones are the first.
 local function live_words(words, mask)
-    local live = {}
-    for at = 1, #words, 4 do
-        if bit.band(mask, bit.lshift(1, math.floor(string.byte(words, at) % 128 / 4))) ~= 0 then
-            live[#live + 1] = string.sub(words, at, at + 3)
+    local first = 1
+    while first <= #words and not is_live(words, first, mask) do
+        first = first + 4
+    end
+    return first > 1 and string.sub(words, first) or words
+end
+
+-- Whether all events are of the bucket that was written last: the set lives long enough for them then.
+local function same_bucket(words, events)
+    if words == '' then
+        return false
+    end
+    local last = math.floor(string.byte(words, -4) % 128 / 4)
+    for i = 1, #events do
+        if events[i].bucket ~= last then
+            return false
         end
     end
-    return table.concat(live)
+    return true
 end
 
 -- Words that are new or have other flags. With the first event of a later bucket, what is no longer live goes.
-local function write_seen(key, words, items, expiry, mask)
+local function write_seen(key, words, items, expiry, mask, settled)
     local new = {}
     for n, item in pairs(items) do
         for code, flags in pairs(item.now) do
@@ -243,7 +260,9 @@ local function write_seen(key, words, items, expiry, mask)
     if #new > 0 then
         redis.call('APPEND', key, table.concat(new))
     end
-    if words == '' then
+    if settled then
+        return
+    elseif words == '' then
         if #new > 0 then
             redis.call('EXPIREAT', key, expiry)
         end
@@ -299,7 +318,7 @@ local function record(keys, args)
             act(writes, event, keys[FIXED_KEYS + days + event.acts])
         end
     end
-    write_seen(keys[3], words, items, args[4], mask)
+    write_seen(keys[3], words, items, args[4], mask, same_bucket(words, events))
     write_counts(writes, keys, args)
     for index in pairs(writes.touched) do
         redis.call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')

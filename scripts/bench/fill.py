@@ -95,8 +95,9 @@ class Filler:
 
 
 def forget_lists(store: Store, users: Sequence[str]) -> None:
-    """Delete the lists of ``users``, as if no run had made any yet."""
+    """Delete the lists of ``users``, as if there had been no run yet."""
     lists.drop(store, users)
+    store.redis.hdel(keyspace.key("generation"), "moment")
 
 
 def expiry(crc: NDArray[np.uint32], bucket: NDArray[np.int64], window_days: int) -> NDArray[np.int64]:

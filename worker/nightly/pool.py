@@ -27,7 +27,7 @@ class ProcessError(Exception):
 
 
 _partitions: Partitions | None = None  # of a pool process, set once when it starts
-WORTH_A_PROCESS = 10_000  # users; below, starting a process takes longer than it saves
+WORTH_A_PROCESS = 5_000  # users; below, starting a process takes longer than it saves
 WAIT_SECONDS = 0.5
 
 

@@ -74,7 +74,9 @@ def _send(store: Store, batch: list[Part], numbers: Mapping[str, int], frame: _F
     with explained("Redis, recording events,"), store.redis.pipeline(transaction=False) as pipe:
         for call in calls:
             pipe.fcall("nightfeed_record", *call)
-        replies = pipe.execute(raise_on_error=False)
+        for keys in _seen_keys(user for user, _ in batch):
+            pipe.fcall("nightfeed_compact", len(keys), *keys)
+        replies = pipe.execute(raise_on_error=False)[: len(calls)]
     total, again = Totals(), []
     for (user, events), reply in zip(batch, replies, strict=True):
         if isinstance(reply, Exception):
@@ -84,6 +86,14 @@ def _send(store: Store, batch: list[Part], numbers: Mapping[str, int], frame: _F
         total += Totals(impressions, clicks, repeats, len(events) - len(later) if erased_at else 0)
         again += [(user, later)] if later else []
     return total, again
+
+
+def _seen_keys(users: Iterable[str]) -> Iterator[list[str]]:
+    """Seen sets by partition. The night looks only at those of recent visitors for room to give back."""
+    found: dict[int, set[str]] = {}
+    for user in users:
+        found.setdefault(partition_of(user), set()).add(user_key("seen", user))
+    yield from map(sorted, found.values())
 
 
 def _by_user(events: Iterable[Event]) -> dict[str, list[Event]]:

@@ -20,7 +20,7 @@ Visitors = tuple[list[bytes], NDArray[np.int64]]
 SCANNED = 1000  # entries that Redis looks at for a page: a fraction of a millisecond
 # Users asked for at once: their replies still lie in the processor's cache when they are taken apart, and Redis is
 # never held up by more than a few hundred kilobytes of them.
-WINDOW = 512
+WINDOW = 256
 COMPACTED = 128  # users of one call: a few tenths of a millisecond
 
 

@@ -3,25 +3,20 @@
 import itertools
 import random
 import threading
-import time
 from collections import defaultdict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import edge_state
-from worker.events import Event
-from worker.keyspace import DAY_MS, bucket_of, live_buckets, partition_key, partition_of, user_key
-from worker.seen_set import CLICKED, CODES, UNCOUNTED, packed, parts_of, word_of, words_of
-from worker.store.connect import Store
-from worker.store.events import Totals, record
+from tests.recorded_person import NOW, Person
+from worker.keyspace import DAY_MS, bucket_of, partition_key, partition_of
+from worker.seen_set import CLICKED, CODES, UNCOUNTED, packed, word_of
+from worker.store.events import Totals
 
-NOW = int(time.time() * 1000)
 CAP_MS = 600_000
 # One moment in each live bucket's part of the window, and two in the newest.
 MOMENTS = [NOW - days * DAY_MS for days in (0, 0.001, 15, 25, 45, 59)]
-fresh = itertools.count(1)
 
 several = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -46,58 +41,6 @@ def happenings(draw):
 def code_of(ts):
     """The code of the bucket of a moment."""
     return bucket_of(ts) % CODES
-
-
-class Person:
-    """A user and three items that no other example knows."""
-
-    def __init__(self, stack):
-        self.index = next(fresh)
-        self.user = f"person-{self.index}"
-        self.numbers = {name: 1000 + 3 * self.index + at for at, name in enumerate("abc")}
-        self.names = {number: name for name, number in self.numbers.items()}
-        self.store = Store(stack.redis, stack.settings, stack.run)
-
-    def event(self, happening):
-        """The event record of a happening."""
-        name, item, ts, detail = happening
-        if name == "dwell":
-            return Event(self.user, name, item, ts, ms=detail)
-        if name == "search":
-            return Event(self.user, name, "", ts, query=detail)
-        return Event(self.user, name, item, ts, kind=detail)
-
-    def deliver(self, events):
-        """One call of the function."""
-        return record(self.store, [self.event(each) for each in events], self.numbers, NOW)
-
-    def key(self, name, *parts):
-        """A key of this user."""
-        return user_key(name, self.user, *parts)
-
-    def words(self):
-        """(item, bucket code) -> flags, as the seen set has them."""
-        parts = [parts_of(word) for word in words_of(self.store.redis.get(self.key("seen"))).tolist()]
-        found = {(self.names[number], code): flags for number, code, flags in parts}
-        assert len(found) == len(parts), "an item has one word in a bucket"
-        return found
-
-    def seen(self):
-        """Item names seen in any live bucket."""
-        codes = {bucket % CODES for bucket in live_buckets(NOW, 60)}
-        return {item for item, code in self.words() if code in codes}
-
-    def totals(self):
-        """(item, letter) -> counter, summed over days."""
-        found = edge_state.totals(self.store, f"count:{{{partition_of(self.user)}}}:*")
-        return {(self.names[number], letter): by for number, counters in found.items() if number in self.names
-                for letter, by in counters.items()}
-
-    def stored(self):
-        """Everything the store holds about this user's items, comparable between runs."""
-        searches = self.store.redis.lrange(self.key("searches"), 0, -1)
-        last_seen = self.store.redis.zscore(partition_key("users", partition_of(self.user)), self.user)
-        return self.words(), searches, last_seen, self.totals()
 
 
 def model(happenings):
@@ -289,63 +232,6 @@ def test_searches_live_a_window_longer_than_the_newest_of_them(stack):
         expiries.append(stack.redis.expiretime(person.key("searches")))
     assert expiries[1] == expiries[2] == expiries[0] + 20 * 86_400
     assert 60 * 86_400 <= expiries[1] - NOW // 1000 < 61 * 86_400
-
-
-def test_thousands_of_seen_items_are_packed(stack):
-    """Four bytes an item, whatever happened with it."""
-    person = Person(stack)
-    person.numbers = {f"item{n}": n for n in range(1, 2001)}
-    names = list(person.numbers)
-    for start in range(0, len(names), 25):
-        some = names[start : start + 25]
-        person.deliver([(event, name, NOW, None) for name in some for event in ("click", "impression", "hide")])
-    key, bucket = person.key("seen"), bucket_of(NOW)
-    found = sorted(words_of(stack.redis.get(key)).tolist())
-    assert found == [word_of(number, bucket, CLICKED) for number in range(1, 2001)]
-
-
-@pytest.mark.parametrize("more", [0, 40_000])
-def test_what_is_no_longer_live_goes_with_the_first_event_of_a_later_bucket(stack, more):
-    """Codes come again after 320 days. Words stand in the order of time: the dead ones are the first."""
-    person, bucket = Person(stack), bucket_of(NOW)
-    key, a = person.key("seen"), person.numbers["a"]
-    person.deliver([("impression", "a", NOW - 12 * DAY_MS, None)])
-    dead = [word_of(a + 1 + number, bucket - back) for number, back in enumerate([7, 8, 12, 24])]
-    old = packed([word_of(a, bucket - 9, CLICKED), *dead])
-    stack.redis.set(key, old + stack.redis.get(key), keepttl=True)
-    stack.redis.append(key, packed(word_of(10**6 + number, bucket - 3) for number in range(more)))
-    stack.redis.append(key, packed([word_of(10**6, bucket)]))
-    assert person.deliver([("click", "b", NOW - 12 * DAY_MS, None)]) == Totals(0, 0, 0)
-    assert packed(dead) in stack.redis.get(key), "no newer bucket than the one before"
-    assert person.deliver([("impression", "b", NOW, None)]) == Totals(1, 1, 0)
-    expected = {word_of(10**6 + number, bucket - 3) for number in range(more)}
-    expected |= {word_of(10**6, bucket), word_of(a, bucket_of(NOW - 12 * DAY_MS)), word_of(a + 1, bucket),
-                 word_of(a + 1, bucket_of(NOW - 12 * DAY_MS), CLICKED)}
-    left = words_of(stack.redis.get(key)).tolist()
-    assert sorted(left) == sorted(expected)
-    assert 60 * 86_400 < stack.redis.ttl(key) < 72 * 86_400
-
-
-@pytest.mark.parametrize("number", [1, 2, 0x8080, 0x10101, 0x20202, 0x1010101, 2**25 - 1])
-def test_items_whose_numbers_look_alike_are_told_apart(stack, number):
-    """Bytes of one word and the next may read like the number of another item."""
-    person = Person(stack)
-    others = [n for n in (number ^ 1, number // 2, number // 256, number * 2 % 2**25, number * 256 % 2**25) if n]
-    others = [n for n in others if n != number]
-    stack.redis.append(person.key("seen"), packed(word_of(n, code) for n in others for code in range(2035, 2041)))
-    person.numbers = {"a": number}
-    assert person.deliver([("impression", "a", NOW, None)]) == Totals(1, 0, 0)
-    assert person.deliver([("impression", "a", NOW, None), ("click", "a", NOW, None)]) == Totals(0, 1, 1)
-
-
-def test_a_very_large_set_counts_the_same(stack):
-    person = Person(stack)
-    key = person.key("seen")
-    stack.redis.append(key, packed(word_of(10**6 + number, bucket_of(NOW)) for number in range(40_000)))
-    assert person.deliver([("click", "a", NOW, None), ("impression", "b", NOW, None)]) == Totals(1, 0, 0)
-    assert person.deliver([("impression", "a", NOW - 30 * DAY_MS, None), ("click", "b", NOW, None)]) == Totals(1, 2, 0)
-    assert person.deliver([("impression", "a", NOW, None), ("click", "b", NOW, None)]) == Totals(0, 0, 1)
-    assert person.totals() == {("a", "i"): 1, ("a", "c"): 1, ("b", "i"): 1, ("b", "c"): 1}
 
 
 @pytest.mark.parametrize("count", [1, 100, 101, 350])

@@ -5,10 +5,9 @@
 -- 429, 503 nothing is, as far as is known: to be sent again, which counts nothing twice.
 
 local consent = require("edge.consent")
-local counting = require("edge.counting")
 local events = require("edge.events")
 local identity = require("edge.identity")
-local limits = require("edge.limits")
+local intake = require("edge.intake")
 local origin = require("edge.origin")
 local record = require("edge.record")
 local respond = require("edge.respond")
@@ -92,15 +91,9 @@ local function take()
         sort(rejected, by_index)
         return respond.problem(422, "no event is valid: nothing was stored", { accepted = 0, rejected = rejected })
     end
-    local id = identity.request()
-    local admitted, reason = limits.admit(id, valid)
-    if not admitted then
-        record.count_all(valid, reason)
-        return limits.refuse(id, reason)
-    end
-    counting.weigh(id, valid)
-    if not record.write(id.user, valid, now_ms) then
-        return respond.unavailable(STORE_FAILED)
+    local id, refuse = intake.store(valid, now_ms)
+    if not id then
+        return refuse(STORE_FAILED)
     end
     return answer(id, valid, rejected)
 end

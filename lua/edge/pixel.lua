@@ -1,10 +1,9 @@
 -- GET /pixel.gif?item=…&event=impression: one event of a page without scripts, answered by a 1×1 picture.
 
 local consent = require("edge.consent")
-local counting = require("edge.counting")
 local events = require("edge.events")
 local identity = require("edge.identity")
-local limits = require("edge.limits")
+local intake = require("edge.intake")
 local metrics = require("edge.metrics")
 local origin = require("edge.origin")
 local record = require("edge.record")
@@ -62,15 +61,9 @@ local function store_event(event, now_ms)
     if not known then
         return respond.unavailable(STORE_FAILED)
     end
-    local id = identity.request()
-    local admitted, reason = limits.admit(id, known)
-    if not admitted then
-        record.count_all(known, reason)
-        return limits.refuse(id, reason)
-    end
-    counting.weigh(id, known)
-    if not record.write(id.user, known, now_ms) then
-        return respond.unavailable(STORE_FAILED)
+    local id, refuse = intake.store(known, now_ms)
+    if not id then
+        return refuse(STORE_FAILED)
     end
     identity.set_cookie(id)
     return send_picture()

@@ -118,23 +118,33 @@ def test_all_recent_users_are_found_once(stack: Stack, wire: Wire, count: int, c
 
 
 def test_a_user_that_a_growing_set_shows_twice_is_given_once(stack: Stack, wire: Wire) -> None:
-    """Users come while the set is read: those of before are all there, and nobody twice."""
+    """Users come, and come again, while the set is read: those of before are all there, and nobody twice."""
     times = visited(stack, 3000)
     found: list[bytes] = []
     for number, (users, _) in enumerate(seen.scan_many(wire, 9, 0, 500)):
         found += users
         if number < 5:
             stack.redis.zadd("users:{9}", {f"new:{number}:{n}": n + 1 for n in range(2000)})
+            stack.redis.zadd("users:{9}", {f"größe:{n}": 1_763_741_000_000 + n for n in range(600 * number, 600 * number + 200)})
     assert len(set(found)) == len(found)
     assert set(times) <= set(found)
     known = {b"a"}
-    page = [b"a", b"9", b"b", b"9", b"c", b"8", b"b", b"9"]
-    assert [list(part) for part in seen._recent(page, 9, known)] == [[b"b"], [9]]
-    assert known == {b"a", b"b"}
+    page = [b"a", b"9", b"b", b"9", b"c", b"1.7637400000000000e+12"]
+    assert [list(part) for part in seen._new(page, known)] == [[b"b", b"c"], [9, 1_763_740_000_000]]
+    assert known == {b"a", b"b", b"c"}
+
+
+@pytest.mark.parametrize("crowds", [(1, 499, 500, 501), (500, 500), (1200, 1), (3, 2000, 3, 498, 7)])
+def test_users_who_came_in_one_millisecond_are_all_found(stack: Stack, wire: Wire, crowds: Sequence[int]) -> None:
+    """Wherever a page ends among them."""
+    times = {f"{at}:{n}".encode(): 1_763_740_000_000 + at for at, size in enumerate(crowds) for n in range(size)}
+    stack.redis.zadd("users:{9}", times)
+    found = [pair for users, last in seen.scan_many(wire, 9, 0, 300) for pair in zip(users, last.tolist(), strict=True)]
+    assert sorted(found) == sorted(times.items())
 
 
 def test_a_restart_while_users_are_read_loses_none_of_them(stack: Stack, wire: Wire) -> None:
-    """Redis lays its hash tables out anew: the cursor of before would pass over users."""
+    """Where the next page begins means the same to the Redis that comes after."""
     stack.expect_log("failed to ask Redis|cannot follow Redis|redis.sock failed|recv\\(\\) failed")
     times = visited(stack, 5000)
     chunks = seen.scan_many(wire, 9, 0, 1500)

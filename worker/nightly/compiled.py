@@ -30,6 +30,8 @@ from worker.packing import POSITION_MASK
 
 __all__ = ["Composed", "Composer", "available", "offsets_of"]
 
+SPARE = 5  # of a list's length, a fifth more is nearly always enough to fill it
+
 Members = NDArray[np.signedinteger[Any]]
 
 
@@ -39,7 +41,8 @@ class Composed:
 
     ``entries`` (users, list_length) uint16; ``lengths``, ``narrowed`` (users,) int32; ``missed``, ``new`` (users,)
     int64. ``mixed`` (users, width) uint16, valid up to ``mixed_lengths`` (users,) int32: pool positions, bit 15 set for
-    best evergreen items that the user missed; ``order`` (users, list_length) int16: places in ``mixed``, -1 at the end.
+    best evergreen items that the user missed, as far as they were needed; ``order`` (users, list_length) int16: places
+    in ``mixed``, -1 at the end.
     """
 
     entries: NDArray[np.uint16]
@@ -68,6 +71,7 @@ class Composer:
         self._pool, self._days = pool_of(plan)
         self._plan, self._settings = plan, settings
         self._width = min(WIDTH_FACTOR * settings.list_length, len(plan.pool))
+        self._enough = min(settings.list_length + -(-settings.list_length // SPARE), self._width)
         self._shares = Shares(settings.new_share_max, settings.new_share_min, settings.new_share_half_days)
         names, category = np.unique(plan.category, return_inverse=True)
         self._category, self._kinds = category.astype(np.int32), len(names)
@@ -84,13 +88,26 @@ class Composer:
         _check_seen(members, offsets, len(users), last_seen_ms)
         made = self._memory(len(users), reuse)
         mixed, mixed_lengths, musts = made.mixed, made.mixed_lengths, np.empty(len(users), np.int32)
-        mix_lists(members, offsets, self._pool, self._visits(users, last_seen_ms), mixed, mixed_lengths, musts)
+        visits, everyone = self._visits(users, last_seen_ms), np.arange(len(users))
+
+        def mix_rows(rows: NDArray[np.int64], width: int) -> None:
+            mix_lists(members, offsets, self._pool, visits, rows, width, mixed, mixed_lengths, musts)
+
+        # Most lists are full long before the end of what was mixed for them: the rest is mixed for those that are not.
+        mix_rows(everyone, self._enough)
         np.minimum(mixed_lengths, self._settings.list_length, out=made.lengths)
-        self._space(made, np.arange(len(users)), musts)
+        short = self._space(made, everyone)
+        if len(short) and self._enough < self._width:
+            mix_rows(short, self._width)
+            short = self._space(made, short)
+        self._finish(made, short)
+        self._fill(made, everyone, musts)
         again = np.flatnonzero(made.missed)
         if len(again):
+            mix_rows(again, self._width)
             must_first(mixed, mixed_lengths, again)
-            self._space(made, again, musts)
+            self._finish(made, self._space(made, again))
+            self._fill(made, again, musts)
         return made
 
     def count_repeats(self, made: Composed, members: Members, offsets: NDArray[np.int64]) -> int:
@@ -127,14 +144,22 @@ class Composer:
         day = np.searchsorted(self._days, last_seen_ms // DAY_MS).astype(np.int64)
         return Visits(head, share, phase, day, start if size else np.zeros_like(start), step)
 
-    def _space(self, made: Composed, rows: NDArray[np.int64], musts: NDArray[np.int32]) -> None:
+    def _space(self, made: Composed, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Space ``rows`` in one pass each; those that it did not fill."""
         done = np.empty(len(made.lengths), np.bool_)
-        args = made.mixed, made.mixed_lengths
-        space_lists(*args, rows, self._category, self._kinds, self._settings.gap, made.order, done)
+        space_lists(made.mixed, made.mixed_lengths, rows, self._category, self._kinds, self._settings.gap, made.order,
+                    done)
         made.narrowed[rows] = 0
-        rest = rows[~done[rows]]
-        if len(rest):
-            finish_lists(*args, rest, self._category, self._kinds, self._settings.gap, made.order, made.narrowed)
+        return rows[~done[rows]]
+
+    def _finish(self, made: Composed, rows: NDArray[np.int64]) -> None:
+        """Space ``rows`` that one pass did not fill, step by step."""
+        if len(rows):
+            finish_lists(made.mixed, made.mixed_lengths, rows, self._category, self._kinds, self._settings.gap,
+                         made.order, made.narrowed)
+
+    def _fill(self, made: Composed, rows: NDArray[np.int64], musts: NDArray[np.int32]) -> None:
+        """The entries of ``rows``, and what is counted of them."""
         fill_entries(made.mixed, made.order, made.lengths, rows, self._pool.top_count, self._pool.new_count, musts,
                      made.entries, made.missed, made.new)
 

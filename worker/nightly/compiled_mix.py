@@ -48,18 +48,19 @@ class Visits(NamedTuple):
 
 @jit
 def mix_lists(members: NDArray[np.signedinteger[Any]], offsets: NDArray[np.int64], pool: Pool, visits: Visits,
-              mixed: NDArray[np.uint16], lengths: NDArray[np.int32], musts: NDArray[np.int32]) -> None:
-    """Fill ``mixed`` (users, width), ``lengths`` and ``musts`` (users,), the unseen best evergreen items.
+              rows: NDArray[np.int64], width: int, mixed: NDArray[np.uint16], lengths: NDArray[np.int32],
+              musts: NDArray[np.int32]) -> None:
+    """Fill ``rows`` of ``mixed`` (users, width or more), ``lengths`` and ``musts`` (users,), the unseen best evergreen
+    items. A narrower list is the beginning of a wider one.
 
     User ``u`` has seen the items ``members[offsets[u]:offsets[u + 1]]``; 0 is none. An entry is a pool position, with
     FLAG set where it is one of ``musts``; what stands beyond the length is undefined.
     """
-    width = mixed.shape[1]
     marks, stamp = np.zeros(pool.size + 1, np.uint8), 0
     wanted = np.empty(len(pool.must) + 1, np.int32)
     new, slots, others = np.empty(width + 1, np.uint16), np.empty(width + 1, np.int32), np.empty(width + 1, np.int32)
     places, steps = np.arange(width + 1).astype(np.float64), np.empty(width + 1, np.int32)
-    for user in range(len(lengths)):
+    for user in rows:
         stamp = stamp % 255 + 1
         if stamp == 1:
             marks[:] = 0
@@ -72,7 +73,7 @@ def mix_lists(members: NDArray[np.signedinteger[Any]], offsets: NDArray[np.int64
         for k in range(slots[got], width + 1):  # new items may run out: the places left go to top content
             others[k - got] = k
         best = max(visits.head[user] - count, 0)
-        ready = _walk_top(pool, wanted, count, best, width - got, marks, stamp, others, mixed[user])
+        ready = _walk_top(pool, wanted, count, best, width - got, marks, stamp, others, mixed[user, :width])
         if ready + got < width:
             got, value, walked = _walk_new(pool, step, value, walked, width - ready, marks, stamp, new, got)
         for i in range(min(got, need)):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from worker.config import Settings
 from worker.keyspace import PARTITIONS
+from worker.nightly.background import step_back
 from worker.nightly.partition import Partitions, Task, since_ms
 from worker.nightly.report import Tally, total
 from worker.store import generations, seen
@@ -27,7 +28,7 @@ class ProcessError(Exception):
 
 
 _partitions: Partitions | None = None  # of a pool process, set once when it starts
-WORTH_A_PROCESS = 5_000  # users; below, starting a process takes longer than it saves
+WORTH_A_PROCESS = 5_000  # users; below, starting a process takes longer than it saves, and nobody notices the work
 WAIT_SECONDS = 0.5
 
 
@@ -66,8 +67,8 @@ def _left(store: Store, task: Task) -> list[int]:
 
 def _run_groups(store: Store, task: Task, groups: list[list[int]], jobs: int, users: int) -> Iterator[dict[int, Tally]]:
     """The groups' tallies as they are finished, without those that others had claimed; the first error ends all."""
-    jobs = min(jobs, len(groups), max(1, users // WORTH_A_PROCESS))
-    if jobs <= 1:
+    jobs = min(jobs, len(groups), users // WORTH_A_PROCESS)
+    if not jobs:
         here = Partitions(store, task)
         yield from filter(None, map(here.run, groups))
         return
@@ -101,6 +102,7 @@ def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list
 
 def _open(run: Path, settings: Settings, task: Task) -> None:
     global _partitions
+    step_back()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _partitions = Partitions(open_store(run, settings), task)
 

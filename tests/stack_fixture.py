@@ -99,7 +99,7 @@ class Stack:
     def empty(self) -> None:
         """Forget all data. The functions stay; this Redis was started here and is nobody else's."""
         self.redis.flushall()
-        # The edge may be in the middle of reading the catalogue, or have read the number of a generation but not its keys.
+        # The edge may be in the middle of reading the catalogue, or of a generation.
         self.expect_log("it shrank meanwhile|failed to read generation")
 
     # --- data ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ local events = require("edge.events")
 local identity = require("edge.identity")
 local intake = require("edge.intake")
 local origin = require("edge.origin")
+local plain = require("edge.plain")
 local record = require("edge.record")
 local respond = require("edge.respond")
 local visitors = require("edge.visitors")
@@ -78,12 +79,15 @@ local function take()
     if not body then
         return respond.problem(400, 'the body is empty: send {"events": [...]}')
     end
-    local batch, status, message = events.parse(body)
-    if not batch then
-        return respond.problem(status, message)
-    end
     local now_ms = floor(ngx.now() * 1000)
-    local checked, rejected = check_all(batch, now_ms)
+    local checked, rejected = plain.read(body, now_ms), {}
+    if not checked then
+        local batch, status, message = events.parse(body)
+        if not batch then
+            return respond.problem(status, message)
+        end
+        checked, rejected = check_all(batch, now_ms)
+    end
     local valid = resolve(checked, rejected)
     if not valid then
         return respond.unavailable(STORE_FAILED)

@@ -180,6 +180,12 @@ local function ask(missing, numbers)
     return true
 end
 
+-- The number of an item that this worker knows by heart and that was not removed, or nil.
+function _M.known(id)
+    local n = ids:get(id)
+    return n and not rows.removed(n) and n or nil
+end
+
 -- { id = number, or false for an id that is unknown or was removed }; nil and why when Redis fails.
 -- What is unknown is not remembered: an item counts from the moment it was imported.
 function _M.numbers(wanted)

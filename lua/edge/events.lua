@@ -29,6 +29,8 @@ local _M = {}
 local LETTERS = {
     impression = "i", click = "c", dwell = "d", reaction = "r", conversion = "v", hide = "h", search = "s",
 }
+_M.LETTERS = LETTERS
+_M.LIMITS = { events = MAX_EVENTS, position = MAX_POSITION, list = MAX_LIST, earliest_ms = EARLIEST_MS }
 local NAMES = "impression, click, dwell, reaction, conversion, hide or search"
 
 -- { events = the list, twice = { [index] = the name of a field given twice } or nil }, or nil, status, message.

@@ -12,6 +12,7 @@ end
 
 -- init_worker_by_lua: no sockets in this phase, so whatever needs Redis runs in timers.
 function _M.worker()
+    require("edge.metrics").start()
     require("edge.report").start()
     require("edge.sync").start()
 end

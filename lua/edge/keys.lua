@@ -21,7 +21,7 @@ local codes = 2 ^ definition.bucket_bits
 
 local _M = {
     AHEAD_MS = AHEAD_MS, BUCKET_DAYS = bucket_days, CODES = codes, ITEM_BITS = definition.item_bits,
-    WINDOW_MS = window_days * DAY_MS,
+    BUCKET_BITS = definition.bucket_bits, FLAG_BITS = definition.flag_bits, WINDOW_MS = window_days * DAY_MS,
 }
 
 local function check(name, tag, parts)

@@ -15,7 +15,8 @@ local MAX_EVENTS = 100
 local ITEMS = 2 ^ keys.ITEM_BITS
 -- "n": stored as seen, without counting; see edge/counting.lua.
 local CODES = { n = 0, i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
-local CLICK, SEARCH = 2, 7
+local IMPRESSION, CLICK, SEARCH = 1, 2, 7
+local MARK, CODE = 2 ^ (keys.BUCKET_BITS + keys.FLAG_BITS), 2 ^ keys.FLAG_BITS  -- of a word of a seen set
 
 local _M = {}
 
@@ -37,12 +38,8 @@ function _M.count(kind, outcome, by)
 end
 
 function _M.count_all(events, outcome)
-    local totals = {}
-    for _, event in ipairs(events) do
-        totals[event.kind] = (totals[event.kind] or 0) + 1
-    end
-    for kind, total in pairs(totals) do
-        _M.count(kind, outcome, total)
+    for i = 1, #events do
+        _M.count(events[i].kind, outcome)
     end
 end
 
@@ -57,13 +54,27 @@ local function item_ids(events)
     return ids
 end
 
+-- Sets `number` of each event whose item this worker knows; whether that was all of them.
+local function resolve_known(events)
+    for i = 1, #events do
+        local event = events[i]
+        if event.item then
+            event.number = catalogue.known(event.item)
+            if not event.number then
+                return false
+            end
+        end
+    end
+    return true
+end
+
 -- Sets `number` of each event with an item, and calls reject(event) for those whose item the catalogue doesn't have.
 -- The others, or nil, err.
 function _M.resolve(events, reject)
-    local ids = item_ids(events)
-    if #ids == 0 then
+    if resolve_known(events) then
         return events
     end
+    local ids = item_ids(events)
     local numbers, err = catalogue.numbers(ids)
     if not numbers then
         _M.count_all(events, "unstored")
@@ -82,8 +93,12 @@ function _M.resolve(events, reject)
     return known
 end
 
--- Two words for each event, see lua/redis/events.lua. Every request writes them over: nothing yields before the copy.
+-- What a call carries of its events, see lua/redis/events.lua: two words for each, or, of a plain one, a word of a seen
+-- set and a count. Every request writes them over: nothing yields before the copies.
 local words = ffi.new("uint32_t[?]", 2 * MAX_EVENTS)
+local marks, counts = ffi.new("uint32_t[?]", MAX_EVENTS), ffi.new("uint32_t[?]", MAX_EVENTS)
+-- By event, from 1 on: the item's number, and whether it is plain.
+local numbers, plain = ffi.new("uint32_t[?]", MAX_EVENTS + 1), ffi.new("uint8_t[?]", MAX_EVENTS + 1)
 
 local function index_of(list, value)
     for i = 1, #list do
@@ -104,25 +119,70 @@ local function value_of(event)
     return ("%.0f"):format(event.hash)
 end
 
+-- Whether event `i` is the only one of its item; `numbers` holds those of `size` events.
+local function is_only(i, size)
+    local number = numbers[i]
+    for j = 1, size do
+        if numbers[j] == number and j ~= i then
+            return false
+        end
+    end
+    return true
+end
+
+-- Packs the plain events: impressions of one day, each the only event of its item. That day is the first of all days.
+local function pack_plain(events, found)
+    local size, count = #events, 0
+    for i = 1, size do
+        numbers[i] = events[i].number or 0
+    end
+    for i = 1, size do
+        local event = events[i]
+        local day = keys.day_of(event.ts)
+        plain[i] = event.letter == "i" and (count == 0 or day == found.days[1]) and is_only(i, size) and 1 or 0
+        if plain[i] == 1 then
+            found.days[1] = day
+            marks[count] = event.number * MARK + keys.bucket_of(event.ts) % keys.CODES * CODE
+            counts[count] = event.number + IMPRESSION * ITEMS
+            count = count + 1
+        end
+    end
+    found.marks, found.counts = ffi.string(marks, 4 * count), ffi.string(counts, 4 * count)
+    return count
+end
+
+local function pack_others(events, found)
+    local size = 0
+    for i = 1, #events do
+        if plain[i] == 0 then
+            local event = events[i]
+            local code, bucket, acts = CODES[event.letter], keys.bucket_of(event.ts), 0
+            if code == SEARCH then
+                found.searches = true
+            elseif code > CLICK then
+                acts = index_of(found.acted, bucket)
+            end
+            if code > CLICK then
+                found.values[#found.values + 1] = value_of(event)
+            end
+            words[size] = (event.number or 0) + code * ITEMS
+            words[size + 1] = bucket % keys.CODES + index_of(found.days, keys.day_of(event.ts)) * 256 + acts * 65536
+            size = size + 2
+        end
+    end
+    found.packed = ffi.string(words, 4 * size)
+end
+
 -- Packs the events; returns what else the call needs to know of them.
 local function gather(events)
-    local found = { days = {}, acted = {}, values = {}, searches = false, oldest = math.huge, newest = 0 }
+    local found = { days = {}, acted = {}, values = {}, packed = "", searches = false, oldest = math.huge, newest = 0 }
     for i = 1, #events do
-        local event = events[i]
-        local code, bucket, acts = CODES[event.letter], keys.bucket_of(event.ts), 0
-        if code == SEARCH then
-            found.searches = true
-        elseif code > CLICK then
-            acts = index_of(found.acted, bucket)
-        end
-        if code > CLICK then
-            found.values[#found.values + 1] = value_of(event)
-        end
-        words[2 * i - 2] = (event.number or 0) + code * ITEMS
-        words[2 * i - 1] = bucket % keys.CODES + index_of(found.days, keys.day_of(event.ts)) * 256 + acts * 65536
-        found.oldest, found.newest = min(found.oldest, event.ts), max(found.newest, event.ts)
+        local ts = events[i].ts
+        found.oldest, found.newest = min(found.oldest, ts), max(found.newest, ts)
     end
-    found.packed = ffi.string(words, 8 * #events)
+    if pack_plain(events, found) < #events then
+        pack_others(events, found)
+    end
     return found
 end
 
@@ -135,8 +195,8 @@ local function command(user, events, now_ms)
     argv[at + 1], argv[at + 2], argv[at + 3] = user, #days, ("%.0f"):format(keys.live_mask(now_ms))
     argv[at + 4], argv[at + 5] = keys.bucket_expiry(keys.bucket_of(found.newest), user), config.erasure_key
     argv[at + 6], argv[at + 7] = ("%.0f"):format(found.oldest), ("%.0f"):format(found.newest)
-    argv[at + 8] = found.packed
-    local key, expiry = 6, at + 8
+    argv[at + 8], argv[at + 9], argv[at + 10] = found.marks, found.counts, found.packed
+    local key, expiry = 6, at + 10
     for i = 1, #days do
         argv[key + i], argv[expiry + i] = keys.count(partition, days[i]), keys.day_expiry(days[i])
     end
@@ -148,7 +208,7 @@ local function command(user, events, now_ms)
         argv[key + #acted + 1], argv[expiry + #acted + 1] = keys.searches(user), keys.searches_expiry(now_ms)
     end
     for i = 1, #found.values do
-        argv[at + 8 + named - 3 + i] = found.values[i]
+        argv[at + 10 + named - 3 + i] = found.values[i]
     end
     return argv
 end

@@ -5,15 +5,19 @@
 --         then acts of each bucket in which something other than an impression or click happened
 --         then searches, if there is a search
 --   args  1 user  2 number of days  3 mask of live buckets: bit b for bucket code b  4 expiry of the seen set
---         5 key of pseudonyms  6 oldest ts  7 newest ts (ms)  8 the events, 8 bytes each
+--         5 key of pseudonyms  6 oldest ts  7 newest ts (ms)  8 plain events as words of the seen set  9 the same as
+--         counts  10 all other events, 8 bytes each
 --         then the expiry of each key from the fourth on (all Unix s), then the values of the events that have one
 --   reply impressions counted, clicks counted, repeats (impressions of what was seen already)
 --         or 0, 0, 0 and the time (ms) at which the person was erased: some event is not from after it, and nothing
 --         was written; the caller leaves such events out and calls again
 --
--- An event is two little-endian words: item number + code of its kind * 2^25 (0 what only makes the item seen, and is
--- not counted, 1 impression, 2 click, 3 dwell, 4 reaction, 5 conversion, 6 hide, 7 search), and bucket code + index of
--- its day * 2^8 + index of its acts key * 2^16 (from 1). Values, in the order of events: for a dwell
+-- Plain events are impressions of the first of the days, each the only event of its item in this call. Most are of an
+-- item about which nothing is known: what came is what is written then, without taking it apart.
+--
+-- Any other event is two little-endian words: item number + code of its kind * 2^25 (0 what only makes the item seen,
+-- and is not counted, 1 impression, 2 click, 3 dwell, 4 reaction, 5 conversion, 6 hide, 7 search), and bucket code +
+-- index of its day * 2^8 + index of its acts key * 2^16 (from 1). Values, in the order of events: for a dwell
 -- "<ms>:<hash>:<cap>", for a reaction, conversion or hide "<hash>", for a search "<ts> <query>". A count is one such
 -- first word; behind one for a dwell stand its milliseconds.
 --
@@ -29,7 +33,7 @@ local ITEMS = 33554432       -- 2^25
 local CLICKED, UNCOUNTED = 1, 2
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
-local FIXED_KEYS, FIXED_ARGS = 3, 8
+local FIXED_KEYS, FIXED_ARGS = 3, 10
 
 -- One word of an item: `item` is what is known of it: words by bucket code (where they stand, and flags as they were),
 -- flags as they are now, and whether it is seen, clicked and uncounted in any live bucket.
@@ -43,18 +47,30 @@ local function learn(item, place, code, flags, mask)
     end
 end
 
--- What is known of item `n`. The upper three bytes of a word are the item's number but for its lowest bit.
+-- The next word of an item behind byte `at`: where it begins (from 0), and its bucket code and flags as one number;
+-- nil when there is none. `upper`: the upper three bytes of such a word, the item's number but for its lowest bit,
+-- which is in `lowest` (0 or 128).
+local function next_word(words, lowest, upper, at)
+    repeat
+        at = string.find(words, upper, at + 1, true)
+        if at and at % 4 == 2 then
+            local low = string.byte(words, at - 1) - lowest
+            if low >= 0 and low < 128 then
+                return at - 2, low
+            end
+        end
+    until not at
+    return nil
+end
+
+-- What is known of item `n`.
 local function read_item(n, words, mask)
     local item = { place = {}, was = {}, now = {} }
-    local find, byte = string.find, string.byte
-    local upper, lowest = string.sub(struct.pack('<I4', n * 128), 2), n % 2 * 128
-    local at = find(words, upper, 1, true)
-    while at do
-        local low = at % 4 == 2 and byte(words, at - 1) - lowest or -1
-        if low >= 0 and low < 128 then
-            learn(item, at - 2, math.floor(low / 4), low % 4, mask)
-        end
-        at = find(words, upper, at + 1, true)
+    local lowest, upper = n % 2 * 128, string.sub(struct.pack('<I4', n * 128), 2)
+    local place, low = next_word(words, lowest, upper, 0)
+    while place do
+        learn(item, place, math.floor(low / 4), low % 4, mask)
+        place, low = next_word(words, lowest, upper, place + 2)
     end
     return item
 end
@@ -71,9 +87,8 @@ local function read_items(words, events, mask)
     return items
 end
 
--- Events, and their values as they stand from args[value] on.
-local function parse_events(raw, args, value)
-    local events = {}
+-- Adds events, and their values as they stand from args[value] on, to a list.
+local function parse_events(events, raw, args, value)
     for at = 1, #raw, 8 do
         local head, place = struct.unpack('<I4I4', raw, at)
         local event = { number = head % ITEMS, code = math.floor(head / ITEMS), bucket = place % 256,
@@ -83,7 +98,24 @@ local function parse_events(raw, args, value)
         end
         events[#events + 1] = event
     end
-    return events
+end
+
+-- Plain words of whose items there are words already, as events; and the others, and their counts, as they came.
+local function part_plain(plain, counted, words)
+    local known, from, new, counts = {}, 1, '', ''
+    for at = 1, #plain, 4 do
+        local first, upper = string.byte(plain, at), string.sub(plain, at + 1, at + 3)
+        if next_word(words, first - first % 128, upper, 0) then
+            local number = math.floor(struct.unpack('<I4', plain, at) / 128)
+            known[#known + 1] = { number = number, code = IMPRESSION, bucket = math.floor(first % 128 / 4), day = 1 }
+            new, counts = new .. string.sub(plain, from, at - 1), counts .. string.sub(counted, from, at - 1)
+            from = at + 4
+        end
+    end
+    if from == 1 then
+        return known, plain, counted
+    end
+    return known, new .. string.sub(plain, from), counts .. string.sub(counted, from)
 end
 
 -- What one call will write, gathered first so that each key gets one command. `counts`: packed words by day.
@@ -231,39 +263,31 @@ local function live_words(words, mask)
 end
 
 -- Whether all events are of the bucket that was written last: the set lives long enough for them then.
-local function same_bucket(words, events)
+local function same_bucket(words, plain, raw)
     if words == '' then
         return false
     end
     local last = math.floor(string.byte(words, -4) % 128 / 4)
-    for i = 1, #events do
-        if events[i].bucket ~= last then
+    if plain ~= '' and math.floor(string.byte(plain) % 128 / 4) ~= last then
+        return false
+    end
+    for at = 5, #raw, 8 do
+        if string.byte(raw, at) ~= last then
             return false
         end
     end
     return true
 end
 
--- Words that are new or have other flags. With the first event of a later bucket, what is no longer live goes.
-local function write_seen(key, words, items, expiry, mask, settled)
-    local new = {}
-    for n, item in pairs(items) do
-        for code, flags in pairs(item.now) do
-            local was = item.was[code]
-            if not was then
-                new[#new + 1] = struct.pack('<I4', n * 128 + code * 4 + flags)
-            elseif was ~= flags then
-                redis.call('SETRANGE', key, item.place[code], string.char(n % 2 * 128 + code * 4 + flags))
-            end
-        end
-    end
-    if #new > 0 then
-        redis.call('APPEND', key, table.concat(new))
+-- Writes new words. With the first event of a later bucket, what is no longer live goes.
+local function append_seen(key, words, new, expiry, mask, settled)
+    if new ~= '' then
+        redis.call('APPEND', key, new)
     end
     if settled then
         return
     elseif words == '' then
-        if #new > 0 then
+        if new ~= '' then
             redis.call('EXPIREAT', key, expiry)
         end
     elseif redis.call('EXPIREAT', key, expiry, 'GT') == 1 then
@@ -271,13 +295,32 @@ local function write_seen(key, words, items, expiry, mask, settled)
     end
 end
 
+-- Sets the flags of words that have others now; the words that are new, as one string behind `new`.
+local function changed_words(key, items, new)
+    local more = { new }
+    for n, item in pairs(items) do
+        for code, flags in pairs(item.now) do
+            local was = item.was[code]
+            if not was then
+                more[#more + 1] = struct.pack('<I4', n * 128 + code * 4 + flags)
+            elseif was ~= flags then
+                redis.call('SETRANGE', key, item.place[code], string.char(n % 2 * 128 + code * 4 + flags))
+            end
+        end
+    end
+    return table.concat(more)
+end
+
+local function append_count(key, raw, expiry)
+    if redis.call('APPEND', key, raw) == #raw then
+        redis.call('EXPIREAT', key, expiry)
+    end
+end
+
 -- The gathered writes: one command a key. Redis refuses the whole call before it begins when memory is out.
 local function write_counts(writes, keys, args)
     for day, words in pairs(writes.counts) do
-        local key, raw = keys[FIXED_KEYS + day], table.concat(words)
-        if redis.call('APPEND', key, raw) == #raw then
-            redis.call('EXPIREAT', key, args[FIXED_ARGS + day])
-        end
+        append_count(keys[FIXED_KEYS + day], table.concat(words), args[FIXED_ARGS + day])
     end
 end
 
@@ -292,16 +335,9 @@ local function erased_at(key, secret, user)
     return tonumber(redis.call('ZSCORE', key, redis.sha1hex(string.sub(secret, half + 1) .. inner)) or nil)
 end
 
-local function record(keys, args)
-    local user, days, mask, oldest = args[1], tonumber(args[2]), tonumber(args[3]), tonumber(args[6])
-    local erased = erased_at(keys[2], args[5], user)
-    if erased and oldest <= erased then
-        return { 0, 0, 0, erased }
-    end
-    local events = parse_events(args[8], args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
-    local words, writes = redis.call('GET', keys[3]) or '', new_writes()
-    local items = read_items(words, events, mask)
-    redis.call('ZADD', keys[1], 'GT', args[7], user)
+-- What the other events, and impressions of items that are known, come to; those writes that are left to do.
+local function apply(events, words, keys, args)
+    local days, writes, items = tonumber(args[2]), new_writes(), read_items(words, events, tonumber(args[3]))
     for i = 1, #events do
         local event = events[i]
         if event.code == IMPRESSION then
@@ -318,12 +354,33 @@ local function record(keys, args)
             act(writes, event, keys[FIXED_KEYS + days + event.acts])
         end
     end
-    write_seen(keys[3], words, items, args[4], mask, same_bucket(words, events))
-    write_counts(writes, keys, args)
     for index in pairs(writes.touched) do
         redis.call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')
     end
-    return { writes.impressions, writes.clicks, writes.repeats }
+    return writes, items
+end
+
+local function record(keys, args)
+    local erased = erased_at(keys[2], args[5], args[1])
+    if erased and tonumber(args[6]) <= erased then
+        return { 0, 0, 0, erased }
+    end
+    local words, plain, raw, mask = redis.call('GET', keys[3]) or '', args[8], args[10], tonumber(args[3])
+    local events, new, counted = part_plain(plain, args[9], words)
+    local impressions, clicks, repeats = #new / 4, 0, 0
+    redis.call('ZADD', keys[1], 'GT', args[7], args[1])
+    if #events > 0 or raw ~= '' then
+        parse_events(events, raw, args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
+        local writes, items = apply(events, words, keys, args)
+        impressions, clicks, repeats = impressions + writes.impressions, writes.clicks, writes.repeats
+        new = changed_words(keys[3], items, new)
+        write_counts(writes, keys, args)
+    end
+    append_seen(keys[3], words, new, args[4], mask, same_bucket(words, plain, raw))
+    if counted ~= '' then
+        append_count(keys[FIXED_KEYS + 1], counted, args[FIXED_ARGS + 1])
+    end
+    return { impressions, clicks, repeats }
 end
 
 -- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because

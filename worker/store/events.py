@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -24,13 +25,13 @@ from worker.keyspace import (
     partition_of,
     user_key,
 )
-from worker.seen_set import CODES, live_mask
+from worker.seen_set import CODES, live_mask, packed, word_of
 from worker.store.connect import Store, StoreError, explained
 
 MAX_EVENTS = 100  # of one user in one call, as many as a beacon
 CALLS = 500  # in one pipeline
 KINDS = {"impression": 1, "click": 2, "dwell": 3, "reaction": 4, "conversion": 5, "hide": 6, "search": 7}
-PLAIN = ("impression", "click")  # events without a value
+VALUELESS = ("impression", "click")
 
 Part = tuple[str, list[Event]]  # a user, and what goes into one call
 
@@ -121,8 +122,12 @@ def _parts(groups: dict[str, list[Event]]) -> Iterator[Part]:
 
 def _call(user: str, events: list[Event], numbers: Mapping[str, int], frame: _Frame) -> list[Any]:
     """Number of keys, keys and arguments."""
-    days = sorted({event.ts // DAY_MS for event in events})
-    acted = sorted({bucket_of(event.ts) for event in events if event.event not in PLAIN and event.event != "search"})
+    plain = _plain(events)
+    settled = {event.item for event in plain}
+    others = [event for event in events if event.item not in settled]
+    days = list(dict.fromkeys(event.ts // DAY_MS for event in [*plain, *others]))
+    acts = [event for event in events if event.event not in VALUELESS and event.event != "search"]
+    acted = sorted({bucket_of(event.ts) for event in acts})
     times, partition = [event.ts for event in events], partition_of(user)
     keys = [partition_key("users", partition), partition_key("erased", partition), user_key("seen", user)]
     keys += [partition_key("count", partition, day) for day in days]
@@ -133,9 +138,18 @@ def _call(user: str, events: list[Event], numbers: Mapping[str, int], frame: _Fr
         expiries.append(_search_expiry(user, max(times), frame.window_days))
     fixed = [user, len(days), frame.mask, bucket_expiry(bucket_of(max(times)), frame.window_days, user),
              frame.erasure_key, min(times), max(times)]
-    packed = b"".join(_packed(event, numbers, days, acted) for event in events)
-    values = [_value(event, frame.cap_ms) for event in events if event.event not in PLAIN]
-    return [len(keys), *keys, *fixed, packed, *expiries, *values]
+    marks = packed(word_of(numbers[event.item], bucket_of(event.ts)) for event in plain)
+    counts = packed(numbers[event.item] | KINDS["impression"] << ITEM_BITS for event in plain)
+    rest = b"".join(_packed(event, numbers, days, acted) for event in others)
+    values = [_value(event, frame.cap_ms) for event in events if event.event not in VALUELESS]
+    return [len(keys), *keys, *fixed, marks, counts, rest, *expiries, *values]
+
+
+def _plain(events: list[Event]) -> list[Event]:
+    """Impressions of one day, each the only event of its item."""
+    named = Counter(event.item for event in events)
+    alone = [event for event in events if event.event == "impression" and named[event.item] == 1]
+    return [event for event in alone if event.ts // DAY_MS == alone[0].ts // DAY_MS]
 
 
 def _packed(event: Event, numbers: Mapping[str, int], days: list[int], acted: list[int]) -> bytes:

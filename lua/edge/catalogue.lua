@@ -3,10 +3,10 @@
 -- `version` tells that something changed and `changes` which items; only their rows are read again. Another store
 -- (the version fell, vanished, or jumped) means reading everything. Versions of a new store begin at its clock.
 --
--- Mutable state, per worker: the rows (edge.rows), and an LRU of at most IDS_KEPT ids.
+-- Mutable state, per worker: the rows (edge.rows), and a cache of IDS_KEPT ids or more.
 
+local caches = require("edge.cache")
 local keys = require("edge.keys")
-local lrucache = require("resty.lrucache")
 local metrics = require("edge.metrics")
 local records = require("edge.records")
 local recent = require("edge.recent")
@@ -29,7 +29,7 @@ local VERSION = keys.shared("version")
 
 local _M = {}
 
-local ids = assert(lrucache.new(IDS_KEPT))
+local ids = caches.new(IDS_KEPT)
 local version                  -- what the rows are up to date with; nil until they were read
 local loads = 0                -- how often everything was read
 

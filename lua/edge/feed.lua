@@ -7,6 +7,7 @@
 local assemble = require("edge.assemble")
 local config = require("edge.config").get()
 local consent = require("edge.consent")
+local cors = require("edge.cors")
 local cursors = require("edge.cursor")
 local fallback = require("edge.fallback")
 local fresh = require("edge.fresh")
@@ -217,7 +218,7 @@ local function send(id, body, length)
     end
     header["Content-Type"] = "application/json"
     header["Cache-Control"] = "private, no-store"
-    header["Vary"] = "Cookie, Authorization"
+    cors.expose("Cookie, Authorization")
     header["Content-Length"] = length
     ngx.print(body)
     return ngx.exit(ngx.HTTP_OK)

@@ -3,23 +3,29 @@
 -- worker/tokens.py signs and verifies the same. Whatever is not a valid token counts as none, and who has none
 -- gets a new anonymous identity. Per worker: the last VERIFIED tokens found valid, so that HMAC runs once for each.
 
+local caches = require("edge.cache")
 local config = require("edge.config").get()
+local ffi = require("ffi")
 local limits = require("edge.limits")
 local metrics = require("edge.metrics")
 local signature = require("edge.signature")
-local lrucache = require("resty.lrucache")
+local text = require("edge.text")
 
-local byte, find, match = string.byte, string.find, string.match
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
+local cast = ffi.cast
+local is_word = text.is_word
+local u8 = ffi.typeof("const uint8_t *")
 
 local VERIFIED = 20000
 local TOKEN_MAX = 256        -- longer than any valid token
 local CANDIDATES = 8         -- cookies of our name that are tried in one request
-local TOKEN = "^v1%.(%w+)%.([%w._~:-]+)%.(%d+)%.([%w_-]+)$"
+local VERSION, SIGNATURE = "v1.", 43
+local MAX_USER, MAX_DIGITS, DOT = 128, 12, 46
 local DAY_SECONDS = 86400
 
 local keyring = config.tokens
 local cookie_start = config.cookie_name .. "="
-local verified = assert(lrucache.new(VERIFIED))
+local verified = caches.new(VERIFIED)
 
 local _M = {}
 
@@ -28,16 +34,55 @@ function _M.sign(user, issued)
     return payload .. "." .. signature.sign(keyring.keys[keyring.current], payload)
 end
 
+-- Where the last dot before place `at` stands in the bytes of a token (from 0), or nil.
+local function dot_before(bytes, at)
+    for i = at - 1, 0, -1 do
+        if bytes[i] == DOT then
+            return i
+        end
+    end
+    return nil
+end
+
+-- The number in the digits from one place to before another; nil when there are none, too many or other characters.
+local function digits(bytes, from, to)
+    local value = 0
+    for i = from, to - 1 do
+        local digit = bytes[i] - 48
+        if digit < 0 or digit > 9 then
+            return nil
+        end
+        value = value * 10 + digit
+    end
+    return to > from and to - from <= MAX_DIGITS and value or nil
+end
+
+local function is_user(bytes, from, to)
+    for i = from, to - 1 do
+        if is_word[bytes[i]] == 0 then
+            return false
+        end
+    end
+    return to > from and to - from <= MAX_USER
+end
+
+-- A token is taken apart from its ends: a user's id may have dots.
 local function verify(token)
-    local key_id, user, issued, signed = match(token, TOKEN)
-    local secret = key_id and keyring.keys[key_id]
-    if not secret or #user > 128 or #issued > 12 then
+    local bytes, payload = cast(u8, token), #token - SIGNATURE - 1
+    if payload < #VERSION or sub(token, 1, #VERSION) ~= VERSION or bytes[payload] ~= DOT then
         return nil
     end
-    if not signature.matches(secret, token, #token - #signed - 1, signed) then
+    local key_end, issued_dot = find(token, ".", #VERSION + 1, true), dot_before(bytes, payload)
+    local issued = digits(bytes, issued_dot + 1, payload)
+    if not issued or issued_dot <= key_end or not is_user(bytes, key_end, issued_dot) then
         return nil
     end
-    return { user = user, issued = tonumber(issued), key_id = key_id }
+    local key_id = sub(token, #VERSION + 1, key_end - 1)
+    local secret = keyring.keys[key_id]
+    if not secret or not signature.matches(secret, token, payload, bytes + payload + 1) then
+        return nil
+    end
+    return { user = sub(token, key_end + 1, issued_dot), issued = issued, key_id = key_id }
 end
 
 -- { user, issued, key_id } of a valid token, else nil.
@@ -57,7 +102,16 @@ end
 
 local function from_bearer()
     local header = ngx.var.http_authorization
-    local token = header and match(header, "^[Bb][Ee][Aa][Rr][Ee][Rr] +([^ ]+) *$")
+    if not header then
+        return nil
+    elseif sub(header, 1, 7) == "Bearer " then
+        local token = sub(header, 8)
+        local known = _M.verify(token)
+        if known then
+            return token, known
+        end
+    end
+    local token = match(header, "^[Bb][Ee][Aa][Rr][Ee][Rr] +([^ ]+) *$")
     return token, token and _M.verify(token)
 end
 

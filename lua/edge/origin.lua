@@ -2,13 +2,13 @@
 --
 -- Browsers tell whose page asks in Sec-Fetch-Site, which no page can forge. Over plain HTTP, and where they are old,
 -- they leave it out; then Origin decides. A request with neither is a server's, or an old browser's on this site.
--- What lets listed pages read answers is in nginx/cors.conf, so that nginx's own errors have it, too.
+-- What lets listed pages read answers is in edge.cors.
 
-local config = require("edge.config").get()
+local cors = require("edge.cors")
 local metrics = require("edge.metrics")
 local respond = require("edge.respond")
 
-local gmatch, match = string.gmatch, string.match
+local match = string.match
 local var = ngx.var
 
 local OWN = { ["same-origin"] = true, ["same-site"] = true, none = true }
@@ -19,10 +19,7 @@ local REFUSED = "this request comes from a page of another site: nothing was sto
 
 local _M = { REFUSED = REFUSED }
 
-local listed = {}
-for name in gmatch(config.allowed_origins, "[^,%s]+") do
-    listed[name] = true
-end
+local listed = cors.listed
 
 -- The scheme is not compared: behind a proxy that ends TLS, this server's own differs from what the browser sees.
 local function is_own(origin)

@@ -1,6 +1,7 @@
 -- GET /pixel.gif?item=…&event=impression: one event of a page without scripts, answered by a 1×1 picture.
 
 local consent = require("edge.consent")
+local cors = require("edge.cors")
 local events = require("edge.events")
 local identity = require("edge.identity")
 local intake = require("edge.intake")
@@ -41,6 +42,7 @@ local function read_arguments(now_ms)
 end
 
 local function send_picture()
+    cors.expose()
     ngx.header["Content-Type"] = "image/gif"
     ngx.header["Cache-Control"] = "no-store"
     ngx.header["Content-Length"] = #GIF

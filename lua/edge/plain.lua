@@ -8,11 +8,14 @@
 local events = require("edge.events")
 local ffi = require("ffi")
 local keys = require("edge.keys")
+local text_rules = require("edge.text")
 
 local cast, string_of = ffi.cast, ffi.string
 local LETTERS, LIMITS = events.LETTERS, events.LIMITS
 local MAX_EVENTS, MAX_POSITION, MAX_LIST, EARLIEST_MS =
     LIMITS.events, LIMITS.position, LIMITS.list, LIMITS.earliest_ms
+
+local is_word = text_rules.is_word   -- the names of events and kinds are made of the same as ids
 
 local u8, u32 = ffi.typeof("const uint8_t *"), ffi.typeof("const uint32_t *")
 
@@ -22,12 +25,6 @@ local QUOTE, COMMA, OPEN, CLOSE, CLOSE_LIST, ZERO = 34, 44, 123, 125, 93, 48
 local EVENT, ITEM, POSITION, LIST, KIND = 0x6e657665, 0x6d657469, 0x69736f70, 0x7473696c, 0x646e696b
 local TS, MS, COLON = 0x3a227374, 0x3a22736d, 0x3a22
 local T_QUOTE_COLON, TION = 0x3a2274, 0x6e6f6974
-
--- What an id is made of; the names of events and kinds are, too.
-local is_word = ffi.new("uint8_t[256]")
-for code = 0, 255 do
-    is_word[code] = string.find(string.char(code), "^[%w._~:-]$") and 1 or 0
-end
 
 local _M = {}
 

@@ -6,12 +6,15 @@ local keys = require("edge.keys")
 local metrics = require("edge.metrics")
 local recent = require("edge.recent")
 local ffi = require("ffi")
+local resp = require("edge.resp")
 local store = require("edge.store")
 
+local bulk = resp.bulk
 local max, min = math.max, math.min
 
 local CAP_MS = config.dwell_cap_s * 1000
 local MAX_EVENTS = 100
+local SHORTEST_MS = 1e12     -- the first moment of thirteen digits: in 2001
 local ITEMS = 2 ^ keys.ITEM_BITS
 -- "n": stored as seen, without counting; see edge/counting.lua.
 local CODES = { n = 0, i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
@@ -186,8 +189,8 @@ local function gather(events)
     return found
 end
 
-local function command(user, events, now_ms)
-    local found, partition = gather(events), keys.partition(user)
+local function command(user, found, now_ms)
+    local partition = keys.partition(user)
     local days, acted = found.days, found.acted
     local named = 3 + #days + #acted + (found.searches and 1 or 0)
     local argv = { "FCALL", "nightfeed_record", named, keys.users(partition), keys.erased(partition), keys.seen(user) }
@@ -213,6 +216,59 @@ local function command(user, events, now_ms)
     return argv
 end
 
+-- Arguments that many calls share, as Redis's protocol wants them, made once: what a call of plain events begins with
+-- and the key of a day's counts, by partition; of all calls of a moment, the number of days and the mask.
+local heads, days_of, counts_of, expiry_of, mask, mask_text = {}, {}, {}, {}, nil, ""
+
+local function make_head(partition)
+    local text = "*18\r\n$5\r\nFCALL\r\n$16\r\nnightfeed_record\r\n$1\r\n4\r\n" .. bulk(keys.users(partition))
+        .. bulk(keys.erased(partition))
+    heads[partition] = text
+    return text
+end
+
+local function count_part(partition, day)
+    if days_of[partition] ~= day then
+        days_of[partition], counts_of[partition] = day, bulk(keys.count(partition, day))
+        expiry_of[partition] = bulk(keys.day_expiry(day) .. "")
+    end
+    return counts_of[partition]
+end
+
+local function mask_part(now_ms)
+    local now_mask = keys.live_mask(now_ms)
+    if mask ~= now_mask then
+        mask, mask_text = now_mask, "$1\r\n1\r\n" .. bulk(("%.0f"):format(now_mask))
+    end
+    return mask_text
+end
+
+local ERASURE_KEY = bulk(config.erasure_key)
+
+-- The same as `command` for plain events alone, as text: nearly every beacon is such.
+local function plain_request(user, found, now_ms)
+    local partition = keys.partition(user)
+    local seen, marked, counted = keys.seen(user), found.marks, found.counts
+    local count = count_part(partition, found.days[1])
+    local expiry = keys.bucket_expiry(keys.bucket_of(found.newest), user)
+    -- Moments have thirteen digits, and in seconds ten, until the year 2286.
+    return (heads[partition] or make_head(partition))
+        .. "$" .. #seen .. "\r\n" .. seen .. "\r\n" .. count
+        .. "$" .. #user .. "\r\n" .. user .. "\r\n" .. mask_part(now_ms)
+        .. "$10\r\n" .. expiry .. "\r\n" .. ERASURE_KEY
+        .. "$13\r\n" .. found.oldest .. "\r\n$13\r\n" .. found.newest .. "\r\n"
+        .. "$" .. #marked .. "\r\n" .. marked .. "\r\n$" .. #counted .. "\r\n" .. counted .. "\r\n$0\r\n\r\n"
+        .. expiry_of[partition]
+end
+
+local function send(user, events, now_ms)
+    local found = gather(events)
+    if found.packed == "" and found.oldest >= SHORTEST_MS then
+        return store.send(plain_request(user, found, now_ms), 1)
+    end
+    return store.exec({ command(user, found, now_ms) })
+end
+
 -- Events from after the person's erasure; the others are dropped, and counted.
 local function after_erasure(events, erased_ms)
     local later, dropped = {}, {}
@@ -227,7 +283,7 @@ end
 -- true once Redis has all events, but those from before the person's erasure; nil, err when it has none of them, as far
 -- as is known.
 function _M.write(user, events, now_ms)
-    local replies, err = store.exec({ command(user, events, now_ms) })
+    local replies, err = send(user, events, now_ms)
     if not replies then
         _M.count_all(events, "unstored")
         return nil, err

@@ -1,10 +1,10 @@
 -- Items as JSON, ready to be spliced into an answer, each behind a comma: ,{"reason":"top","id":…,"category":…,…}
 --
--- Mutable state, per worker: an LRU of at most KEPT such texts, one for each item and reason that was asked for.
+-- Mutable state, per worker: a cache of KEPT such texts or more, one for each item and reason that was asked for.
 -- A text enters the cache only if no change to the catalogue was learned of while Redis was asked for it.
 
+local caches = require("edge.cache")
 local keys = require("edge.keys")
-local lrucache = require("resty.lrucache")
 local new_tab = require("table.new")
 local store = require("edge.store")
 
@@ -20,7 +20,7 @@ local SLOTS = 8        -- cache keys of one item: number * SLOTS + code
 
 local _M = {}
 
-local cache = assert(lrucache.new(KEPT))
+local cache = caches.new(KEPT)
 local edition = 0
 
 local prefixes = {}

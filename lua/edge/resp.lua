@@ -1,10 +1,17 @@
 -- Redis's protocol, RESP2: commands as strings, and replies read from a socket through a buffer.
 
+local ffi = require("ffi")
+local new_tab = require("table.new")
+
+local cast = ffi.cast
 local concat = table.concat
 local byte, find, sub = string.byte, string.find, string.sub
-local tonumber, tostring, type = tonumber, tostring, type
+local tostring, type = tostring, type
+
+local u8 = ffi.typeof("const uint8_t *")
 
 local CHUNK = 65536      -- bytes asked for at once
+local MINUS, ZERO, RETURN = 45, 48, 13
 
 local _M = {}
 
@@ -39,6 +46,11 @@ function _M.encode(commands)
     return concat(parts, "", 1, size)
 end
 
+-- One argument of a command, for those that write commands themselves.
+function _M.bulk(argument)
+    return "$" .. #argument .. "\r\n" .. argument .. "\r\n"
+end
+
 -- What reads replies from `sock`. `refused` holds the message of the last error reply, until somebody clears it.
 function _M.reader(sock)
     return { sock = sock, data = "", at = 1, refused = nil }
@@ -54,7 +66,38 @@ local function more(reader)
     return true
 end
 
-local function read_line(reader)
+-- The whole number that stands in `data` from `at` on, and the place behind its line; nil when that is not all there.
+local function number_at(data, at)
+    local bytes, place, last = cast(u8, data), at - 1, #data - 2
+    local negative = bytes[place] == MINUS
+    local value = 0
+    if negative then
+        place = place + 1
+    end
+    while place <= last and bytes[place] ~= RETURN do
+        value, place = value * 10 + bytes[place] - ZERO, place + 1
+    end
+    if place > last then
+        return nil
+    end
+    return negative and -value or value, place + 3
+end
+
+local function read_number(reader)
+    local value, behind = number_at(reader.data, reader.at + 1)
+    while not value do
+        local ok, err = more(reader)
+        if not ok then
+            return nil, err
+        end
+        value, behind = number_at(reader.data, reader.at + 1)
+    end
+    reader.at = behind
+    return value
+end
+
+-- The text of a line behind its first character.
+local function read_text(reader)
     local stop = find(reader.data, "\r\n", reader.at, true)
     while not stop do
         local ok, err = more(reader)
@@ -63,9 +106,9 @@ local function read_line(reader)
         end
         stop = find(reader.data, "\r\n", reader.at, true)
     end
-    local line = sub(reader.data, reader.at, stop - 1)
+    local text = sub(reader.data, reader.at + 1, stop - 1)
     reader.at = stop + 2
-    return line
+    return text
 end
 
 local function read_bulk(reader, length)
@@ -92,7 +135,7 @@ local function read_array(reader, count)
     if count < 0 then
         return false
     end
-    local list = {}
+    local list = new_tab(count, 0)
     for i = 1, count do
         local value, err = read(reader)
         if value == nil then
@@ -103,27 +146,35 @@ local function read_array(reader, count)
     return list
 end
 
+-- What a reply begins with.
+local BULK, INTEGER, ARRAY, STATUS, ERROR = 36, 58, 42, 43, 45    -- $ : * + -
+
 -- A string, number, array, or false for "not there" and for an error reply, which is noted as `refused`; nil, err when
 -- no reply could be read.
 function read(reader)
-    local line, err = read_line(reader)
-    if not line then
-        return nil, err
+    if reader.at > #reader.data then
+        local ok, err = more(reader)
+        if not ok then
+            return nil, err
+        end
     end
-    local mark = byte(line)
-    if mark == 36 then      -- $
-        return read_bulk(reader, tonumber(sub(line, 2)))
-    elseif mark == 58 then  -- :
-        return tonumber(sub(line, 2))
-    elseif mark == 42 then  -- *
-        return read_array(reader, tonumber(sub(line, 2)))
-    elseif mark == 43 then  -- +
-        return sub(line, 2)
-    elseif mark == 45 then  -- -
-        reader.refused = sub(line, 2)
-        return false
+    local mark = byte(reader.data, reader.at)
+    if mark == STATUS or mark == ERROR then
+        local text, err = read_text(reader)
+        if mark == ERROR and text then
+            reader.refused, text = text, false
+        end
+        return text, err
+    elseif mark ~= BULK and mark ~= INTEGER and mark ~= ARRAY then
+        return nil, "not a Redis reply"
     end
-    return nil, "not a Redis reply"
+    local value, err = read_number(reader)
+    if not value or mark == INTEGER then
+        return value, err
+    elseif mark == BULK then
+        return read_bulk(reader, value)
+    end
+    return read_array(reader, value)
 end
 
 -- `count` replies as a list, or nil, err.

@@ -1,6 +1,7 @@
 -- Every answer of a handler: status first, then the body, then the end of the request.
 
 local cjson = require("cjson.safe")
+local cors = require("edge.cors")
 
 local encode = cjson.encode
 
@@ -11,6 +12,7 @@ local RETRY_SECONDS = 2
 
 function _M.json(status, value)
     ngx.status = status
+    cors.expose()
     ngx.header["Content-Type"] = "application/json"
     ngx.header["Cache-Control"] = "no-store"
     local body = encode(value)
@@ -32,6 +34,7 @@ function _M.unavailable(message)
 end
 
 function _M.nothing()
+    cors.expose()
     ngx.header["Cache-Control"] = "no-store"
     return ngx.exit(204)
 end

@@ -59,7 +59,7 @@ local function connect(sock)
 end
 
 -- Opens a connection, or takes one of the pool, and sends; the reader of its replies, or nil, err.
-local function send(sock, request)
+local function open(sock, request)
     local ok, err = connect(sock)
     if not ok then
         return nil, err
@@ -105,7 +105,7 @@ local function talk(sock, jobs, size, limit_ms)
         end
         request = concat(requests)
     end
-    local reader, err = send(sock, request)
+    local reader, err = open(sock, request)
     if not reader then
         return nil, err
     end
@@ -222,20 +222,20 @@ local function wait(job)
     end
 end
 
-local function failed(commands, err)
+local function failed(err)
     metrics.count("nightfeed_store_failures_total", "")
-    return nil, "failed to ask Redis (" .. tostring(commands[1] and commands[1][1]) .. "): " .. err
+    return nil, "failed to ask Redis: " .. err
 end
 
--- commands: argument lists, { { "GET", key }, … }; opts.timeout_ms: another timeout than redis_timeout_ms, and a
--- connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil
+-- request: `count` commands as Redis's protocol wants them; opts.timeout_ms: another timeout than redis_timeout_ms, and
+-- a connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil
 -- and "failed to …" after which nothing is known to have been stored.
-function _M.exec(commands, opts)
+function _M.send(request, count, opts)
     local ago = now() - refused
     if ago >= 0 and ago < PAUSE and not (opts and opts.probe) then
-        return failed(commands, "it refused a connection a moment ago")
+        return failed("it refused a connection a moment ago")
     end
-    local job = { request = resp.encode(commands), count = #commands }
+    local job = { request = request, count = count, replies = nil, err = nil, semaphore = nil, leads = false }
     if opts then
         round_trip({ job }, 1, opts.timeout_ms or timeout_ms)
     else
@@ -249,9 +249,14 @@ function _M.exec(commands, opts)
         end
     end
     if not job.replies then
-        return failed(commands, job.err or "no reply")
+        return failed(job.err or "no reply")
     end
     return job.replies
+end
+
+-- The same for commands as argument lists: { { "GET", key }, … }.
+function _M.exec(commands, opts)
+    return _M.send(resp.encode(commands), #commands, opts)
 end
 
 return _M

@@ -2,7 +2,15 @@
 
 local byte, find, gsub, sub = string.byte, string.find, string.gsub, string.sub
 
-local _M = {}
+local ffi = require("ffi")
+
+-- is_word[byte] = 1 for what ids are made of.
+local is_word = ffi.new("uint8_t[256]")
+for code = 0, 255 do
+    is_word[code] = find(string.char(code), "^[%w._~:-]$") and 1 or 0
+end
+
+local _M = { is_word = is_word }
 
 -- The second byte's range narrows after these lead bytes: overlong forms, surrogates, beyond U+10FFFF (RFC 3629).
 local SECOND = { [0xE0] = { 0xA0, 0xBF }, [0xED] = { 0x80, 0x9F }, [0xF0] = { 0x90, 0xBF }, [0xF4] = { 0x80, 0x8F } }

@@ -1,10 +1,10 @@
 -- Requests that no person's look stands behind: crawlers, known by User-Agent, and pages that are loaded ahead of time.
 --
 -- What they send is answered as if all were well, and nothing is stored: they would only try again. A crawler's feed is
--- nobody's: the default list. Mutable state, per worker: what the last AGENTS different names were found to be.
+-- nobody's: the default list. Mutable state, per worker: what AGENTS or more of the last names were found to be.
 
+local caches = require("edge.cache")
 local config = require("edge.config").get()
-local lrucache = require("resty.lrucache")
 local metrics = require("edge.metrics")
 
 local find_pattern, gsub_pattern = ngx.re.find, ngx.re.gsub
@@ -36,7 +36,7 @@ local function compile()
 end
 
 local PATTERN = compile()
-local agents = assert(lrucache.new(AGENTS))
+local agents = caches.new(AGENTS)
 
 local _M = {}
 

@@ -57,10 +57,14 @@ local function by_index(a, b)
     return a.index < b.index
 end
 
+-- Those whose items are known, or nil when the store fails; the others are rejected.
 local function resolve(valid, rejected)
-    return record.resolve(valid, function(event)
+    local known, unknown = record.resolve(valid)
+    for i = 1, known and #unknown or 0 do
+        local event = unknown[i]
         rejected[#rejected + 1] = { index = event.index, error = "unknown item: " .. event.item }
-    end)
+    end
+    return known
 end
 
 local STORE_FAILED = "the store does not answer: nothing was stored, send the same again"
@@ -95,9 +99,9 @@ local function take()
         sort(rejected, by_index)
         return respond.problem(422, "no event is valid: nothing was stored", { accepted = 0, rejected = rejected })
     end
-    local id, refuse = intake.store(valid, now_ms)
+    local id, refused = intake.store(valid, now_ms)
     if not id then
-        return refuse(STORE_FAILED)
+        return intake.refuse(refused, STORE_FAILED)
     end
     return answer(id, valid, rejected)
 end

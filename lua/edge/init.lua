@@ -2,6 +2,9 @@
 
 local _M = {}
 
+-- Room for as much compiled code as the hot paths make (LuaJIT's own limits are those of a small program).
+jit.opt.start("maxtrace=8000", "maxrecord=16000", "maxmcode=16384", "minstitch=3")
+
 -- init_by_lua: whatever is wrong with the configuration or a module stops the start here.
 function _M.init(path)
     require("edge.config").load(path)

@@ -8,20 +8,27 @@ local respond = require("edge.respond")
 
 local _M = {}
 
--- Who sent the events, once Redis has them; or nil, and a function that answers why not (its argument: what to say of
--- a store that fails).
+-- Who sent the events, once Redis has them; or nil and what `refuse` needs to answer why not.
 function _M.store(events, now_ms)
     local id = identity.request()
     local admitted, reason = limits.admit(id, events)
     if not admitted then
         record.count_all(events, reason)
-        return nil, function() return limits.refuse(id, reason) end
+        return nil, { id = id, reason = reason }
     end
     counting.weigh(id, events)
     if not record.write(id.user, events, now_ms) then
-        return nil, respond.unavailable
+        return nil, {}
     end
     return id
+end
+
+-- Answers a request whose events were not stored; message: what to say of a store that fails.
+function _M.refuse(refused, message)
+    if refused.reason then
+        return limits.refuse(refused.id, refused.reason)
+    end
+    return respond.unavailable(message)
 end
 
 return _M

@@ -53,19 +53,15 @@ end
 local STORE_FAILED = "the store does not answer: nothing was stored"
 
 local function store_event(event, now_ms)
-    local unknown = false
-    local known = record.resolve({ event }, function()
-        unknown = true
-    end)
-    if unknown then
-        return respond.problem(422, "unknown item: " .. event.item)
-    end
+    local known, unknown = record.resolve({ event })
     if not known then
         return respond.unavailable(STORE_FAILED)
+    elseif #unknown > 0 then
+        return respond.problem(422, "unknown item: " .. event.item)
     end
-    local id, refuse = intake.store(known, now_ms)
+    local id, refused = intake.store(known, now_ms)
     if not id then
-        return refuse(STORE_FAILED)
+        return intake.refuse(refused, STORE_FAILED)
     end
     identity.set_cookie(id)
     return send_picture()

@@ -19,6 +19,7 @@ local ITEMS = 2 ^ keys.ITEM_BITS
 -- "n": stored as seen, without counting; see edge/counting.lua.
 local CODES = { n = 0, i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
 local IMPRESSION, CLICK, SEARCH = 1, 2, 7
+local NONE = {}
 local MARK, CODE = 2 ^ (keys.BUCKET_BITS + keys.FLAG_BITS), 2 ^ keys.FLAG_BITS  -- of a word of a seen set
 
 local _M = {}
@@ -71,11 +72,11 @@ local function resolve_known(events)
     return true
 end
 
--- Sets `number` of each event with an item, and calls reject(event) for those whose item the catalogue doesn't have.
--- The others, or nil, err.
-function _M.resolve(events, reject)
+-- Sets `number` of each event with an item: those events, and those whose item the catalogue doesn't have; or nil, err.
+-- Here and in the rest of the way to Redis no function is made for one call: LuaJIT compiles nothing with that in it.
+function _M.resolve(events)
     if resolve_known(events) then
-        return events
+        return events, NONE
     end
     local ids = item_ids(events)
     local numbers, err = catalogue.numbers(ids)
@@ -83,17 +84,17 @@ function _M.resolve(events, reject)
         _M.count_all(events, "unstored")
         return nil, err
     end
-    local known = {}
+    local known, unknown = {}, {}
     for _, event in ipairs(events) do
         event.number = event.item and numbers[event.item]
         if event.number or not event.item then
             known[#known + 1] = event
         else
             _M.count(event.kind, "unknown_item")
-            reject(event)
+            unknown[#unknown + 1] = event
         end
     end
-    return known
+    return known, unknown
 end
 
 -- What a call carries of its events, see lua/redis/events.lua: two words for each, or, of a plain one, a word of a seen

@@ -82,6 +82,22 @@ def growth(before: dict[int, dict[str, int]], after: dict[int, dict[str, int]]) 
     return {key: by for key, by in found.items() if by}
 
 
+@pytest.mark.parametrize("name", ["impression", "click", "dwell", "reaction", "conversion", "hide"])
+def test_each_odd_value_of_each_field_is_judged_alike(items: Stack, name: str) -> None:
+    """Values at the limits and beyond them, and of other types; times at the window's ends, too."""
+    now = now_ms()
+    good = {"event": name, "item": "a1", "ts": now - 1000, "position": 1, "list": 1, "ms": 5, "kind": "like"}
+    moments = [now + 200_000, now + 400_000, now - 59 * 86_400_000, now - 61 * 86_400_000, 99_999_999_999, 10**11]
+    edges: dict[str, list[Any]] = {"ts": moments, "position": [10_000], "list": [2**32 - 1], "ms": [1, 86_400_000],
+                                   "item": ["x" * 128, "a.b_c~d:e-f"], "kind": ["a" * 32, "a" * 33, "A"]}
+    for field in good:
+        for value in [*ODD, *edges.get(field, [])]:
+            body = {"events": [{**good, field: value}]}
+            plain = send(items, "u1", json.dumps(body, separators=(",", ":")))
+            assert send(items, "u2", json.dumps(body)) == plain, (field, value)
+    assert seen(items, "u1") == seen(items, "u2")
+
+
 @pytest.mark.parametrize("text", [
     '{"events":[{"event":"impression","item":"a1","ts":TS,"ts":TS}]}',
     '{"events":[{"event":"impression","item":"a1","item":"a2","ts":TS}]}',

@@ -33,7 +33,7 @@ def test_the_simple_python_loop_spaces() -> None:
 
 def test_latency_counts_from_when_a_request_was_due() -> None:
     rows = np.array([[0.0, 0.0, 9.0, 200], [1.0, 1.5, 2.0, 200], [1.5, 1.5, 1.6, 503], [3.0, 3.0, 9.0, 200]])
-    found = latency(rows, 1.0, 3.0)
+    found = latency(rows, (1.0, 1.2), (1.2, 3.0))
     assert (found["requests"], found["errors"], found["max_ms"]) == (2, 1, 1000.0)
     assert found["sent_late_p99_ms"] == pytest.approx(495.0)
 
@@ -53,7 +53,7 @@ def test_the_last_line_has_every_figure(scratch: Path) -> None:
         assert run["report"]["repeats"] == run["report"]["spacing_violations"] == 0
         assert all(spent > 0 for spent in run["stage_us_per_user"].values())
         assert all(row["peak_mb"] > 0 for row in run["memory"])
-    assert [row["users"] for row in result["growth"]["by_users"]] == [3, 30, 300]
+    assert [row["users"] for row in result["growth"]["by_users"]] == [1, 3, 30, 300]
     assert [row["top"] for row in result["growth"]["by_top"]] == [30, 60, 300]
     assert result["redis_bytes_per_user"]["all"] > 0
     assert [row["users"] for row in result["extrapolation"]] == [10_000_000, 100_000_000]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stack_fixture import Stack
-from worker.doctor import host, nights, server, versions
+from worker.doctor import edge, host, nights, server, versions
 from worker.doctor.check import STATES
 from worker.store.connect import Store
 from worker.store.private import private_server
@@ -159,6 +159,29 @@ def test_the_kernel_is_judged_by_its_files(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / "net/core/somaxconn").write_text(f"{backlog}\n")
         (tmp_path / "enabled").write_text(f"{huge}\n")
         assert {host._overcommit().state, host._backlog().state, host._huge_pages().state} == {state}
+
+
+@pytest.mark.parametrize(("soft", "state"), [("20000", "ok"), ("9000", "ok"), ("8999", "warn"), ("unlimited", "ok")])
+def test_open_files_are_compared_with_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soft: str,
+                                                  state: str) -> None:
+    """The worker with the least counts; what cannot be known is not complained of."""
+    monkeypatch.setattr(edge, "PROC", tmp_path)
+    assert edge._descriptors(tmp_path).state == "ok"
+    (tmp_path / "config.json").write_text('{"worker_connections": 9000}')
+    for name, text in {"pid/nginx.pid": "7\n", "7/task/7/children": "8 9 ", "9/limits": limits("90000"),
+                       "8/limits": limits(soft)}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    check = edge._descriptors(tmp_path)
+    assert check.state == state
+    assert ("8999" in check.found) == (soft == "8999")
+
+
+def limits(soft: str) -> str:
+    """/proc/PID/limits with this soft limit of open files."""
+    lines = ("Limit   Soft Limit   Hard Limit   Units", "Max processes   1   1   processes",
+             f"Max open files   {soft}   {soft}   files")
+    return "\n".join(lines)
 
 
 def test_a_clock_that_was_set_back_is_found(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 def measure(stack: PrivateStack, users: list[str], date: str, jobs: int, rate: float, idle_seconds: float,
             seed: int) -> dict[str, Any]:
-    """Latency of random users' first pages at ``rate`` a second, idle and during one run of ``date``."""
+    """Latency of random users' first pages at ``rate`` a second, idle (before and after) and during a run."""
     stack.edge()
     chosen = np.random.default_rng([seed, 5]).choice(len(users), TOKENS)
     file, out = stack.run / "bench-tokens", stack.run / "bench-latency.npy"
@@ -45,11 +45,14 @@ def measure(stack: PrivateStack, users: list[str], date: str, jobs: int, rate: f
         idle_end = time.monotonic()
         run = nightly(stack, date, jobs)
         time.sleep(AFTER_SECONDS)  # what was due during the run may still be on its way
+        again = time.monotonic()
+        time.sleep(idle_seconds)
+        again_end = time.monotonic()
         generator.send_signal(signal.SIGTERM)
         if generator.wait(END_SECONDS) != 0:
             raise StackError("the load generator of the benchmark failed: see its message above")
     rows = np.load(out)
-    return {"generator_nice": nice, **_compared(rows, rate, (idle, idle_end), run)}
+    return {"generator_nice": nice, **_compared(rows, rate, [(idle, idle_end), (again, again_end)], run)}
 
 
 def _write_tokens(stack: PrivateStack, users: list[str], file: Path) -> None:
@@ -58,8 +61,8 @@ def _write_tokens(stack: PrivateStack, users: list[str], file: Path) -> None:
     file.write_text("\n".join(signed[user] for user in users))
 
 
-def _compared(rows: Floats, rate: float, idle: tuple[float, float], run: dict[str, Any]) -> dict[str, Any]:
-    quiet, loaded = latency(rows, *idle), latency(rows, *run["between"])
+def _compared(rows: Floats, rate: float, idle: list[tuple[float, float]], run: dict[str, Any]) -> dict[str, Any]:
+    quiet, loaded = latency(rows, *idle), latency(rows, run["between"])
     return {
         "requests_per_second": rate,
         "idle": quiet,
@@ -70,12 +73,15 @@ def _compared(rows: Floats, rate: float, idle: tuple[float, float], run: dict[st
     }
 
 
-def latency(rows: Floats, start: float, end: float) -> dict[str, Any]:
-    """Percentiles in ms of the requests due from ``start`` to ``end`` (rows of due, sent, done, status).
+def latency(rows: Floats, *periods: tuple[float, float]) -> dict[str, Any]:
+    """Percentiles in ms of the requests due in ``periods``, each from and to (rows of due, sent, done, status).
 
     ``sent_late_p99_ms`` is how late the generator itself was, which is part of the latency.
     """
-    due, sent, done, status = rows[(rows[:, 0] >= start) & (rows[:, 0] < end)].T
+    inside = np.zeros(len(rows), np.bool_)
+    for start, end in periods:
+        inside |= (rows[:, 0] >= start) & (rows[:, 0] < end)
+    due, sent, done, status = rows[inside].T
     if not len(due):
         return {"requests": 0, "errors": 0, "p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0, "sent_late_p99_ms": 0.0}
     p50, p99, most = np.quantile(done - due, (0.5, 0.99, 1.0)) * 1e3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from scripts.bench.private_stack import PrivateStack
 
 
 def sizes(users: int) -> list[int]:
-    """A hundredth, a tenth and all of ``users``."""
-    return sorted({max(users // 100, 1), max(users // 10, 1), users})
+    """Next to nobody, a hundredth, a tenth and all of ``users``."""
+    return sorted({max(users // part, 1) for part in (10_000, 100, 10, 1)})
 
 
 def tops(top: int) -> list[int]:
@@ -22,19 +22,29 @@ def tops(top: int) -> list[int]:
 
 
 def row(runs: Sequence[dict[str, Any]], top: int) -> dict[str, Any]:
-    """The median of runs of the same thing, by the command's own clock: starting Python is not counted here.
+    """The fastest of runs of the same thing, and the least processor time of one, of the worker and Redis together.
 
-    ``work_us_per_user`` adds up the stages of all processes; what a run does once (roll-up, scoring, the sample that
-    is checked, the switch) is in ``us_per_user`` only.
+    ``seconds`` are by the command's own clock: starting Python is not in them. The processor's time has it.
     """
-    middle = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-    work = statistics.median(sum(run["report"]["stages"].values()) for run in runs)
+    fastest = min(runs, key=lambda run: run["seconds"])
+    cpu = min(sum(run["cpu_us_per_user"].values()) for run in runs)
+    users = fastest["report"]["users"]
     return {
-        "users": middle["report"]["users"], "top": top, "seconds": middle["seconds"],
-        "us_per_user": per_user(middle["seconds"], middle["report"]),
-        "work_us_per_user": per_user(work, middle["report"]),
-        "stage_us_per_user": middle["stage_us_per_user"], "runs": len(runs),
+        "users": users, "top": top, "seconds": fastest["seconds"],
+        "us_per_user": per_user(fastest["seconds"], fastest["report"]),
+        "cpu_us_per_user": round(cpu, 2), "cpu_seconds": round(cpu * users / 1e6, 3),
+        "stage_us_per_user": fastest["stage_us_per_user"], "runs": len(runs),
     }
+
+
+def add_further(rows: Sequence[dict[str, Any]]) -> None:
+    """``further_us_per_user`` in each row but the first: processor time for each user that the row before had not.
+
+    What a run takes once (starting Python, roll-up, scoring, the sample that is checked, the switch) is not in it.
+    """
+    for before, entry in itertools.pairwise(rows):
+        spent, users = entry["cpu_seconds"] - before["cpu_seconds"], entry["users"] - before["users"]
+        entry["further_us_per_user"] = round(1e6 * spent / users, 2)
 
 
 def by_users(stack: PrivateStack, date: str, options: Namespace) -> dict[str, Any]:
@@ -53,5 +63,5 @@ def by_top(stack: PrivateStack, date: str, options: Namespace) -> list[dict[str,
 
 def spread(rows: Sequence[dict[str, Any]], field: str) -> float:
     """By how much the largest value of ``field`` exceeds the smallest, in percent."""
-    values = [entry[field] for entry in rows]
+    values = [entry[field] for entry in rows if field in entry]
     return round(100 * (max(values) / min(values) - 1), 1) if min(values) > 0 else 0.0

@@ -138,10 +138,13 @@ class Bench:
     def _growth(self, smaller: dict[str, list[dict[str, Any]]] | None, again: dict[str, Any]) -> dict[str, Any] | None:
         if smaller is None:
             return None
-        rows = [*smaller["by_users"], growth.row([again], self._options.top)]
+        self._say(f"growth: {self._options.users:,} users")
+        options = self._options
+        more = [nightly(self._stack, self._date.isoformat(), options.jobs) for _ in range(1, options.repeats)]
+        rows = [*smaller["by_users"], growth.row([again, *more], options.top)]
+        growth.add_further(rows)
         return {"by_users": rows, "by_top": smaller["by_top"],
-                "spread_percent": growth.spread(rows, "us_per_user"),
-                "work_spread_percent": growth.spread(rows, "work_us_per_user")}
+                "further_spread_percent": growth.spread(rows, "further_us_per_user")}
 
     def _feed(self) -> dict[str, Any]:
         options = self._options

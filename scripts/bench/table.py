@@ -66,12 +66,11 @@ def _growth(result: dict[str, Any]) -> Iterator[str]:
     if growth is None:
         return
     yield ""
-    yield f"{'users':>10}{'top':>8}{'seconds':>10}{'us/user':>10}{'work us/user':>14}"
+    yield f"{'users':>10}{'top':>8}{'seconds':>10}{'us/user':>10}{'cpu us/user':>14}{'each further':>14}"
     for row in [*growth["by_users"], *growth["by_top"]]:
         yield (f"{row['users']:>10,}{row['top']:>8,}{row['seconds']:>10.2f}{row['us_per_user']:>10.2f}"
-               f"{row['work_us_per_user']:>14.2f}")
-    yield (f"by users, largest over smallest: {growth['spread_percent']} % a run, "
-           f"{growth['work_spread_percent']} % its work for users")
+               f"{row['cpu_us_per_user']:>14.2f}{row.get('further_us_per_user', ''):>14}")
+    yield (f"processor time of each further user, largest over smallest: {growth['further_spread_percent']} % more")
 
 
 def _feed(result: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -22,10 +21,11 @@ def step_back() -> None:
     os.setsid()
     os.nice(NICE)
     for _ in range(TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                AUTOGROUP.write_text(str(NICE))
-            except (BlockingIOError, PermissionError):
-                time.sleep(PAUSE_SECONDS)
-                continue
-        return
+        try:
+            AUTOGROUP.write_text(str(NICE))
+        except BlockingIOError:
+            time.sleep(PAUSE_SECONDS)
+        except OSError:  # there is no such file, or nobody may write there
+            return
+        else:
+            return

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.edge_state import counts, now_ms, written
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def event(name: str, item: str = "a1", **fields: Any) -> dict[str, Any]:
 
 def test_a_stopped_redis_means_503_and_the_same_beacon_again_counts_once(items: Stack) -> None:
     """Nothing is acknowledged; what may have arrived nevertheless is not counted twice."""
-    items.expect_log(r"failed to ask Redis|cannot follow Redis|redis.sock failed|(send|recv)\(\) failed")
+    items.expect_log(REDIS_AWAY)
     batch = [event("impression", ts=now_ms()), event("dwell", ms=100, ts=now_ms())]
     items.signal("redis", signal.SIGSTOP)
     answer = items.beacon("u1", batch)
@@ -40,7 +40,7 @@ def test_a_stopped_redis_means_503_and_the_same_beacon_again_counts_once(items: 
 
 def test_a_killed_redis_means_503_until_it_is_back(items: Stack) -> None:
     """No connection of before is used again, and no process needs a restart."""
-    items.expect_log(r"failed to ask Redis|cannot follow Redis|redis.sock failed|(send|recv)\(\) failed")
+    items.expect_log(REDIS_AWAY)
     items.signal("redis", signal.SIGKILL)
     items.until(lambda: items.part("redis").pid() is None)
     assert items.beacon("u1", [event("impression")]).status_code == 503

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser
 from tests import browser_helpers
 from tests.edge_state import now_ms, written
 from tests.feed_site import Site, shown, site
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 from worker.store.lists import list_key
 
 __all__ = ["site"]  # a fixture
@@ -194,7 +194,7 @@ def test_who_says_no_within_a_walk_goes_on_with_the_default_list(site: Site) -> 
 
 def test_without_redis_who_said_no_gets_what_the_edge_knows(site: Site) -> None:
     """Workers that have read the lists need no Redis for it, new ones have the fallback; a beacon is 204 as ever."""
-    site.stack.expect_log("failed to ask Redis|cannot follow Redis for now")
+    site.stack.expect_log(REDIS_AWAY)
     site.add("a", "b", "c")
     site.publish(4, "a b c", default="c b a")
     site.see("ann", "c")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.edge_state import users, written
 from tests.identify_site import ANN, act, ask, cookie, items
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 __all__ = ["items"]  # a fixture
 
@@ -87,7 +87,7 @@ def test_a_paused_redis_is_a_503_and_the_same_again_does_it(fresh_stack: Any) ->
     stack.import_items([stack.item("i1"), stack.item("i2")])
     for user in (ANN, "u1"):
         act(stack, user, ("impression", "i1"))
-    stack.expect_log("failed to ask Redis|cannot follow Redis")
+    stack.expect_log(REDIS_AWAY)
     stack.redis.client_pause(1000, all=True)
     answer = ask(stack)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 from worker.config import Settings
 from worker.keyspace import MAX_ITEM, partition_of, user_key
 from worker.nightly.compiled import available
@@ -146,7 +146,7 @@ def test_users_who_came_in_one_millisecond_are_all_found(stack: Stack, wire: Wir
 
 def test_a_restart_while_users_are_read_loses_none_of_them(stack: Stack, wire: Wire) -> None:
     """Where the next page begins means the same to the Redis that comes after."""
-    stack.expect_log("failed to ask Redis|cannot follow Redis|redis.sock failed|recv\\(\\) failed")
+    stack.expect_log(REDIS_AWAY)
     times = visited(stack, 5000)
     chunks = seen.scan_many(wire, 9, 0, 1500)
     found = list(next(chunks)[0])

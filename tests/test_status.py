@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.stack_fixture import Stack, free_port
+from tests.stack_fixture import REDIS_AWAY, Stack, free_port
 from worker.cli.status import lines
 from worker.packing import FLAG_HIDDEN, FLAG_REMOVED, KIND_EVERGREEN, KIND_TIMELY, META
 from worker.status import ask_edge, count_items
@@ -112,7 +112,7 @@ def test_seven_runs_at_most_are_told_newest_first(stack: Stack) -> None:
 
 def test_without_redis_it_fails_and_says_where_it_looked(stack: Stack) -> None:
     """Exit 1, the socket, and what to do."""
-    stack.expect_log("redis.sock|failed to")
+    stack.expect_log(REDIS_AWAY)
     stack.part("redis").stop()
     done = stack.worker("status", check=False)
     assert done.returncode == 1

@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 from worker.store.connect import StoreError
 from worker.store.wire import StoreDown, Wire, pack, retrying
 
-SILENT = "failed to ask Redis|cannot follow Redis|redis.sock failed|recv\\(\\) failed"
 MEBIBYTE = 1 << 20
 
 
@@ -121,7 +120,7 @@ def test_a_connection_killed_again_and_again_never_mixes_replies_up(stack: Stack
 
 def test_an_interrupted_request_leaves_no_reply_to_the_next(stack: Stack, wire: Wire) -> None:
     """As by Ctrl-C or the end of a lease, while Redis is silent; it answers the first request later."""
-    stack.expect_log(SILENT)
+    stack.expect_log(REDIS_AWAY)
     wire.exchange(pack("PING"), 1)
 
     def interrupt(number: int, frame: Any) -> None:
@@ -139,7 +138,7 @@ def test_an_interrupted_request_leaves_no_reply_to_the_next(stack: Stack, wire: 
 
 def test_a_redis_that_pauses_is_waited_for(stack: Stack, wire: Wire) -> None:
     """A pause shorter than the timeout goes unnoticed."""
-    stack.expect_log(SILENT)
+    stack.expect_log(REDIS_AWAY)
     wire.exchange(pack("PING"), 1)
     stack.signal("redis", signal.SIGSTOP)
     resumed = later(1, lambda: stack.signal("redis", signal.SIGCONT))
@@ -149,7 +148,7 @@ def test_a_redis_that_pauses_is_waited_for(stack: Stack, wire: Wire) -> None:
 
 def test_a_longer_pause_is_retried_and_logged(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     """One line when the waiting begins, one when it ends; the answer to the attempt that timed out is never seen."""
-    stack.expect_log(SILENT)
+    stack.expect_log(REDIS_AWAY)
     with Wire(stack.run, timeout_s=0.2) as wire, caplog.at_level(logging.WARNING):
         wire.exchange(pack("PING"), 1)
         stack.signal("redis", signal.SIGSTOP)
@@ -165,7 +164,7 @@ def test_a_longer_pause_is_retried_and_logged(stack: Stack, caplog: pytest.LogCa
 
 def test_patience_ends_with_a_clear_message(stack: Stack) -> None:
     """What was tried, for how long, and what is wrong."""
-    stack.expect_log(SILENT)
+    stack.expect_log(REDIS_AWAY)
     with Wire(stack.run, timeout_s=0.1) as wire:
         stack.signal("redis", signal.SIGSTOP)
         with pytest.raises(StoreError, match=r"writing: given up after 1 s. .*silent for 0.1 s.*make up") as caught:
@@ -176,7 +175,7 @@ def test_patience_ends_with_a_clear_message(stack: Stack) -> None:
 
 def test_a_restarted_redis_is_found_again_and_known_as_another_one(stack: Stack, wire: Wire) -> None:
     """``server`` changes: who must know whether acknowledged writes may be lost can ask."""
-    stack.expect_log(SILENT)
+    stack.expect_log(REDIS_AWAY)
     wire.exchange(pack("SET", "a", 1), 1)
     before = wire.server
     stack.restart("redis")

@@ -16,13 +16,12 @@ from tests.faults.edge.raw import Connection, GoneError, request
 from tests.faults.night import FULL
 from tests.faults.redis_faults import kill_redis
 from tests.faults.runs import rng
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 KILLS = 25 if FULL else 4
 LOST_S = 2.0  # of acknowledged events, at most, when Redis itself is killed
 # One that held the lock of shared memory dies with it; the master takes it back, and says so.
 KILLED = r"exited on signal 9|was locked by"
-AWAY = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|(send|recv)\(\) failed"
 API_AWAY = r"api\.sock failed|upstream prematurely closed|recv\(\) failed|sendmsg\(\) failed|no live upstreams"
 
 
@@ -137,7 +136,7 @@ def test_killed_gunicorn_workers_and_masters_touch_no_beacon_and_lose_no_item(ed
 
 def test_a_killed_redis_loses_at_most_the_last_two_seconds(edge: Stack) -> None:
     """Started again as by an operator: nothing that is older is missing or shown again, and nothing counts twice."""
-    edge.expect_log(AWAY)
+    edge.expect_log(REDIS_AWAY)
     random, kills = rng(), []
     with Load(edge) as load:
         for _ in range(KILLS // 2):

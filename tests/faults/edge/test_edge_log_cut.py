@@ -17,10 +17,9 @@ from tests.edge_state import now_ms, written
 from tests.faults.night import FULL
 from tests.faults.redis_faults import kept, kill_redis, log_of
 from tests.faults.runs import rng
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 CUTS = 12  # at random, besides the first and the last bytes, when there is little time
-AWAY = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|(send|recv)\(\) failed"
 
 
 def everything(ts: int) -> list[dict[str, Any]]:
@@ -71,7 +70,7 @@ def shorten_log(stack: Stack) -> None:
 @pytest.fixture
 def killed(stack: Stack) -> Killed:
     """A stack whose Redis was killed after a beacon."""
-    stack.expect_log(AWAY)
+    stack.expect_log(REDIS_AWAY)
     return Killed(stack)
 
 

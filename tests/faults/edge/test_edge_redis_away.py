@@ -13,20 +13,19 @@ import pytest
 from tests.faults.edge.load import Load, catalogue
 from tests.faults.night import FULL
 from tests.faults.redis_faults import answers, kill_redis
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 PAUSED_S = 5.0 if FULL else 1.0
 MARGIN_S = 3.0  # for each client to be refused
 GONE_S = 60.0 if FULL else 2.0
 LOST_S = 2.0
 CLIENTS = 4
-AWAY = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|(send|recv)\(\) failed"
 
 
 @pytest.fixture
 def edge(stack: Stack) -> Stack:
     """A stack with a catalogue, whose error log may name Redis."""
-    stack.expect_log(AWAY)
+    stack.expect_log(REDIS_AWAY)
     catalogue(stack)
     return stack
 

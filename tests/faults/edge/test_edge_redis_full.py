@@ -15,11 +15,10 @@ from tests.faults.edge.client import BATCH
 from tests.faults.edge.load import Load, catalogue
 from tests.faults.redis_faults import full_disk, full_memory, kill_redis, restart_redis, stored
 from tests.faults.runs import rng
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 CLIENTS = 4
 LOST_S = 2.0
-AWAY = r"failed to ask Redis|cannot follow Redis|redis\.sock failed|(send|recv)\(\) failed"
 SYS_ADMIN = 1 << 21  # the capability to mount
 
 
@@ -107,7 +106,7 @@ Disk = LimitedFiles | SmallDisk
 def disk(request: pytest.FixtureRequest, fresh_stack: Callable[..., Stack]) -> Iterator[Disk]:
     """A stack with a catalogue, on a disk that can be full."""
     made: Disk = request.param(fresh_stack(start=False))
-    made.stack.expect_log(AWAY)
+    made.stack.expect_log(REDIS_AWAY)
     catalogue(made.stack)
     yield made
     made.close()

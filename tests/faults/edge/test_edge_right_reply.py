@@ -20,7 +20,7 @@ from tests.faults.edge.raw import Connection, request
 from tests.faults.night import FULL
 from tests.faults.runs import rng
 from tests.feed_site import Site
-from tests.stack_fixture import Stack
+from tests.stack_fixture import REDIS_AWAY, Stack
 
 REQUESTS = 1_000_000 if FULL else 20_000
 USERS = 60
@@ -31,7 +31,6 @@ SEEN = (1, 4, 5)  # places in a user's list
 READERS, BURST = 8, 8  # connections, and requests that are sent at once on one
 BURSTS = 1000  # on one connection: nginx closes it after 10,000 requests (keepalive_requests)
 TIMEOUT_MS = 100
-AWAY = r"failed to ask Redis|cannot follow Redis|(send|recv)\(\) failed"
 
 
 class Reader:
@@ -117,7 +116,7 @@ def test_every_page_is_its_users_own_whatever_happens_to_redis(fresh_stack: Call
     """Between beacons of others on the same connections, none of which is lost or written to another."""
     stack = fresh_stack(redis_timeout_ms=TIMEOUT_MS)
     own = Own(Site(stack))
-    stack.expect_log(AWAY)
+    stack.expect_log(REDIS_AWAY)
     readers = [Reader(own, seed) for seed in range(READERS)]
     threads = [threading.Thread(target=reader.run, args=(REQUESTS // READERS,)) for reader in readers]
     with Load(stack, clients=2) as load, Trouble(stack) as trouble:

@@ -67,7 +67,8 @@ def test_a_page_that_comes_back_from_the_cache_goes_on(site: Site, window: Brows
         assert persisted
         if counted > returned:
             break
-    assert counted >= returned + 995
+    # The 300 ms of before would make it 700; which handler of the same moment ran first is worth some milliseconds.
+    assert counted >= returned + 900
     record(tab, "later")
     tab.goto(site.page(path="/other"))
     Stack.until(lambda: set(site.events()) == {"a", "later"})

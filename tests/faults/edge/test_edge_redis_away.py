@@ -16,7 +16,7 @@ from tests.faults.redis_faults import answers, kill_redis
 from tests.stack_fixture import REDIS_AWAY, Stack
 
 PAUSED_S = 5.0 if FULL else 1.0
-MARGIN_S = 3.0  # for each client to be refused
+MARGIN_S = 8.0  # for each client to be refused, by a request that may wait for Redis twice
 GONE_S = 60.0 if FULL else 2.0
 LOST_S = 2.0
 CLIENTS = 4

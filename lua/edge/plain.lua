@@ -22,9 +22,14 @@ local u8, u32 = ffi.typeof("const uint8_t *"), ffi.typeof("const uint32_t *")
 local BEGIN, LONGEST, MAX_DIGITS = '{"events":[', 128, 15
 local QUOTE, COMMA, OPEN, CLOSE, CLOSE_LIST, ZERO = 34, 44, 123, 125, 93, 48
 -- Names of fields by their first four bytes, as a little-endian number; the short ones with what follows them.
-local EVENT, ITEM, POSITION, LIST, KIND = 0x6e657665, 0x6d657469, 0x69736f70, 0x7473696c, 0x646e696b
-local TS, MS, COLON = 0x3a227374, 0x3a22736d, 0x3a22
+local EVEN, ITEM_NAME, POSI, LIST_NAME, KIND_NAME = 0x6e657665, 0x6d657469, 0x69736f70, 0x7473696c, 0x646e696b
+local TS_NAME, MS_NAME, COLON = 0x3a227374, 0x3a22736d, 0x3a22
 local T_QUOTE_COLON, TION = 0x3a2274, 0x6e6f6974
+-- The same as places in `values`: those up to KIND hold words, the others whole numbers.
+local EVENT, ITEM, KIND, TS, POSITION, LIST, MS = 1, 2, 3, 4, 5, 6, 7
+
+-- Of the event that is being read: nothing yields meanwhile.
+local values = {}
 
 local _M = {}
 
@@ -57,32 +62,32 @@ local function whole(text, at)
     return value, at
 end
 
--- The field whose name begins at `at`: what it is, and where its value begins; nil when it is none of ours. Of the text
--- at least 7 bytes are left, and `stop` is its length.
+-- The field whose name begins at `at`: its place in `values`, and where its value begins; nil when it is none of ours.
+-- Of the text at least 7 bytes are left, and `stop` is its length.
 local function name(text, at, stop)
-    local start = cast(u32, text + at)[0]
-    if start == TS or start == MS then
-        return start, at + 4
-    end
-    local following = cast(u32, text + at + 4)[0]
-    if start == EVENT then
+    local start, following = cast(u32, text + at)[0], cast(u32, text + at + 4)[0]
+    if start == TS_NAME then
+        return TS, at + 4
+    elseif start == MS_NAME then
+        return MS, at + 4
+    elseif start == EVEN then
         return following % 16777216 == T_QUOTE_COLON and EVENT or nil, at + 7
-    elseif start == POSITION then
+    elseif start == POSI then
         local whole_name = following == TION and at + 10 <= stop and cast(u32, text + at + 8)[0] % 65536 == COLON
         return whole_name and POSITION or nil, at + 10
-    elseif start == ITEM or start == LIST or start == KIND then
-        return following % 65536 == COLON and start or nil, at + 6
     end
-    return nil
+    local field = start == ITEM_NAME and ITEM or start == LIST_NAME and LIST or start == KIND_NAME and KIND or nil
+    return following % 65536 == COLON and field or nil, at + 6
 end
 
 local function is_timely(ts, now_ms)
     return ts and ts >= EARLIEST_MS and ts <= now_ms + keys.AHEAD_MS and ts >= now_ms - keys.WINDOW_MS
 end
 
--- A checked event, or nil. Nothing but a table of edge.events.check's is made of what needs a closer look.
-local function checked(kind, item, ts, position, list, ms, reaction, now_ms)
-    local letter = LETTERS[kind]
+-- The event in `values`, checked, or nil. What needs a closer look gets it from edge.events.
+local function checked(now_ms)
+    local kind, item, ts, position, list = values[EVENT], values[ITEM], values[TS], values[POSITION], values[LIST]
+    local letter = kind and LETTERS[kind]
     if letter == "i" or letter == "c" then
         if item and is_timely(ts, now_ms) and (not position or position <= MAX_POSITION)
             and (not list or list <= MAX_LIST) then
@@ -90,52 +95,40 @@ local function checked(kind, item, ts, position, list, ms, reaction, now_ms)
         end
         return nil
     end
-    return letter and (events.check(
-        { event = kind, item = item, ts = ts, position = position, list = list, ms = ms, kind = reaction }, now_ms))
+    return letter and (events.check({
+        event = kind, item = item or nil, ts = ts or nil, position = position or nil, list = list or nil,
+        ms = values[MS] or nil, kind = values[KIND] or nil,
+    }, now_ms))
 end
 
 -- The event whose first field's quote is behind `at`, and the place behind its end; nil when it is not plain.
 local function event(text, at, stop, now_ms)
-    local kind, item, ts, position, list, ms, reaction
+    for field = EVENT, MS do
+        values[field] = false
+    end
     repeat
         -- Nothing shorter than this can follow: `"ts":1}]}`, and names are read some bytes at a time.
         if text[at + 1] ~= QUOTE or at + 9 > stop then
             return nil
         end
-        local field, twice
+        local field, value
         field, at = name(text, at + 2, stop)
-        if field == EVENT then
-            twice = kind
-            kind, at = word(text, at)
-        elseif field == ITEM then
-            twice = item
-            item, at = word(text, at)
-        elseif field == TS then
-            twice = ts
-            ts, at = whole(text, at)
-        elseif field == POSITION then
-            twice = position
-            position, at = whole(text, at)
-        elseif field == LIST then
-            twice = list
-            list, at = whole(text, at)
-        elseif field == MS then
-            twice = ms
-            ms, at = whole(text, at)
-        elseif field == KIND then
-            twice = reaction
-            reaction, at = word(text, at)
+        if not field or values[field] then
+            return nil
+        elseif field <= KIND then
+            value, at = word(text, at)
         else
+            value, at = whole(text, at)
+        end
+        if not value then
             return nil
         end
-        if twice or not at then
-            return nil
-        end
+        values[field] = value
     until text[at] ~= COMMA
     if text[at] ~= CLOSE then
         return nil
     end
-    return checked(kind, item, ts, position, list, ms, reaction, now_ms), at + 1
+    return checked(now_ms), at + 1
 end
 
 -- The events of a body as a list, each as edge.events.check gives it and with its index; nil when they are not all

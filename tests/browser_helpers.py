@@ -23,7 +23,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, BrowserType, ConsoleMessage, Page, Request
 
 from tests.conftest import BROWSER_ARGS, BROWSERS
-from tests.stack_fixture import Stack
+from tests.stack_fixture import PATIENCE_S, Stack
 from worker.catalogue.item import check
 from worker.store import items, users
 from worker.store.connect import Store
@@ -62,7 +62,7 @@ class Visit:
         self.complaints: list[str] = []
         self.requests: list[Request] = []
         self._allowed: list[re.Pattern[str]] = []
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._requested)
@@ -125,12 +125,12 @@ class Visit:
         """Stay until all cards in view are marked as seen, which takes their second. Returns those in view."""
         shown = self.in_view()
         assert shown
-        self.stack.until(lambda: shown <= self.marked(), 10)
+        self.stack.until(lambda: shown <= self.marked())
         return shown
 
     def scroll_to(self, item: str) -> None:
         """Turn the wheel until the item stands at the top of the view, or the page ends; loading may move it."""
-        self.stack.until(lambda: self._stands(item), 15)
+        self.stack.until(lambda: self._stands(item))
 
     def _stands(self, item: str) -> bool:
         off, ends = self.page.evaluate(
@@ -144,11 +144,11 @@ class Visit:
 
     def until(self, condition: str, arg: Any = None) -> None:
         """Wait until a condition holds in the page (its policy forbids the eval of Playwright's wait_for_function)."""
-        self.stack.until(lambda: self.page.evaluate(condition, arg), 10)
+        self.stack.until(lambda: self.page.evaluate(condition, arg))
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds here; the browser's reports come in meanwhile."""
-        self.stack.until(lambda: self.page.evaluate("1") and condition(), 10)
+        self.stack.until(lambda: self.page.evaluate("1") and condition())
 
     def send(self) -> None:
         """Have the client send what it holds."""
@@ -173,7 +173,7 @@ def seen_ids(stack: Stack, user: str) -> set[str]:
 
 def arrive(stack: Stack, user: str, shown: set[str]) -> None:
     """Wait until what was shown is seen in Redis; nothing else may be."""
-    stack.until(lambda: seen_ids(stack, user) >= shown, 10)
+    stack.until(lambda: seen_ids(stack, user) >= shown)
     assert seen_ids(stack, user) == shown
 
 
@@ -241,15 +241,15 @@ def ordinary_chromium(chromium: BrowserType, **preferences: Any) -> Iterator[Bro
         yield browser.contexts[0]
         # In order: a Chromium that is killed has children that still write into the profile.
         browser.new_browser_cdp_session().send("Browser.close")
-        process.wait(10)
+        process.wait(PATIENCE_S)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         shutil.rmtree(profile, ignore_errors=True)
 
 
 def _debugging_port(process: subprocess.Popen[bytes], path: Path) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not path.exists() or not path.read_text().strip():
         assert process.poll() is None, f"Chromium ended with {process.returncode}"
         assert time.monotonic() < deadline, "Chromium did not open its debugging port"

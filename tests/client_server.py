@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests import browser_helpers
-from tests.stack_fixture import ROOT, Stack
+from tests.stack_fixture import PATIENCE_S, ROOT, Stack
 
 SCRIPT = ROOT / "nginx/static/beacon.js"
 TAG = '<script src="/beacon.js"></script>'
@@ -149,7 +149,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def page(context: BrowserContext) -> Iterator[Page]:
     """A tab; no script in it may fail."""
     page, errors = context.new_page(), list[str]()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     assert not errors, errors

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from scripts import stack_parts
@@ -23,6 +24,11 @@ BROWSER_ARGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+# How long an example takes says how busy the machine is; the stack is shared by all examples, knowingly.
+settings.register_profile("nightfeed", deadline=None, suppress_health_check=[
+    HealthCheck.too_slow, HealthCheck.function_scoped_fixture])  # fmt: skip
+settings.load_profile("nightfeed")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

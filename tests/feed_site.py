@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.stack_fixture import SYNC_SECONDS, Stack
+from tests.stack_fixture import Stack
 from worker import keyspace, packing
 from worker.packing import MISSED_EVERGREEN
 from worker.store.lists import list_key
@@ -67,7 +67,7 @@ class Site:
         redis.hset(keyspace.key("generation"), mapping={
             "generation": generation, "date": "2026-11-21", "moment": self.moment, "made_at": int(time.time()),
         })
-        time.sleep(SYNC_SECONDS)
+        self.stack.sync()
 
     def packed(self, generation: int, ids: Sequence[str], missed: str = "") -> bytes:
         """A list as bytes; ``missed`` are those in it that are evergreen items the user missed."""

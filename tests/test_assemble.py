@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.feed_site import Site, utc
@@ -136,7 +136,7 @@ def expected(catalogue: Catalogue, case: Case) -> list[int]:
     return feed_order(regular, fresh, catalogue.category, gap, every)
 
 
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=60)
 
 
 @relaxed

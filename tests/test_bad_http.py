@@ -48,7 +48,7 @@ def test_a_beacon_of_another_method_is_405(stack: Stack, method: str) -> None:
 
 def raw_request(stack: Stack, data: bytes) -> bytes:
     """Bytes as they are, and whatever comes back."""
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: sock.recv(65536), b""))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.edge_state import post
@@ -28,7 +28,7 @@ json_values = st.recursive(
 field_names = st.sampled_from(["event", "item", "ts", "ms", "kind", "query", "position", "list", "user"])
 odd_events = st.dictionaries(field_names, json_values | st.sampled_from(["impression", "dwell", "search", "a1"]))
 batches = st.fixed_dictionaries({"events": json_values | st.lists(odd_events | json_values, max_size=5)})
-RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RELAXED = settings(max_examples=150)
 
 
 @RELAXED

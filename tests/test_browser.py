@@ -285,7 +285,7 @@ def test_blocked_beacons_wait_and_arrive_once(stack: Stack, visit: Visit) -> Non
     assert visit.loaded().cards(), "a feed comes whether or not beacons do"
     assert visit.page.evaluate("nightfeed.pending()") >= len(seen)
     visit.page.unroute_all()
-    stack.until(lambda: seen_ids(stack, "ann") >= seen, 20)
+    stack.until(lambda: seen_ids(stack, "ann") >= seen)
     visit.until("nightfeed.pending() === 0")
     assert all(edge_state.counts(stack, item) == {"i": 1} for item in seen)
     assert visit.page.evaluate("nightfeed.dropped") == 0

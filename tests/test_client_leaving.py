@@ -66,7 +66,7 @@ def test_a_page_that_comes_back_from_the_cache_goes_on(site: Site, window: Brows
         tab.wait_for_url("**/other")
         tab.wait_for_timeout(1200)
         tab.go_back(wait_until="commit")
-        Stack.until(lambda: tab.evaluate("window.restored && window.counted"), 10)
+        Stack.until(lambda: tab.evaluate("window.restored && window.counted"))
         persisted, returned, counted = tab.evaluate("[...restored, counted]")
         assert persisted
         if counted > returned:
@@ -101,7 +101,7 @@ def test_what_is_more_than_the_browser_takes_stays_for_the_next_page(site: Site,
     assert pending(page) == 30
     hold.set()
     page.goto(site.page(path="/next"))
-    Stack.until(lambda: pending(page) == 0, 10)
+    Stack.until(lambda: pending(page) == 0)
     sent = [event["query"][:2] for beacon in site.beacons if beacon.path == "/beacon" for event in beacon.events]
     assert set(sent) == {str(at) for at in range(10, 40)}
 

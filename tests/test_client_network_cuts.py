@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 
 from tests import browser_helpers, edge_state
 from tests.browser_helpers import Visit, catalogue, people, seen_ids
-from tests.stack_fixture import Stack
+from tests.stack_fixture import PATIENCE_S, Stack
 
 SECONDS = 60 if os.environ.get("NIGHTFEED_FAULTS") == "full" else 12
 LOST = "ERR_(FAILED|INTERNET_DISCONNECTED|NETWORK_CHANGED|EMPTY_RESPONSE|ABORTED)|status of 503"
@@ -62,7 +62,9 @@ def test_cut_and_restored_at_random_every_impression_counts_once(stack: Stack, v
     tag = f'<script src="/beacon.js" data-token="{stack.token("ann")}"></script>'
     visit.site(f'<link rel="icon" href="data:,">{tag}<p data-item="">The end</p>')
     marked = set(visit.page.evaluate("sessionStorage.diary").split())
-    visit.until("nightfeed.flush().then(() => nightfeed.pending() === 0)")
+    # After failures the client waits, for less than twice as long as they lasted.
+    sent = "nightfeed.flush().then(() => nightfeed.pending() === 0)"
+    Stack.until(lambda: visit.page.evaluate(sent), PATIENCE_S + 2 * SECONDS)
     assert len(marked) >= 5
     assert seen_ids(stack, "ann") == marked
     assert {item: edge_state.counts(stack, item).get("i") for item in marked} == dict.fromkeys(marked, 1)

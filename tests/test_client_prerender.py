@@ -55,7 +55,7 @@ def test_a_prerendered_page_counts_nothing_before_it_is_opened(site: Site, tmp_p
     """
     site.page(card("a") + DIARY, path="/next")
     with chromium(site.page(FIRST), tmp_path):
-        Stack.until(lambda: site.events("impression"), 30)
+        Stack.until(lambda: site.events("impression"))
     told = {beacon.events[0]["event"]: float(beacon.events[0]["item"])
             for beacon in site.beacons if beacon.path == "/diary"}  # fmt: skip
     assert told["activated"] >= told["prerendering"] + 1500, "there was time to count too early"

@@ -84,7 +84,7 @@ def test_one_tab_at_a_time_sends_what_all_of_them_made(site: Site, context: Brow
         for who, tab in zip("abc", tabs, strict=True):
             record(tab, *(f"{who}{at}" for at in range(60)))
             tab.evaluate("void nightfeed.flush()")
-        Stack.until(lambda: all(pending(tab) == 0 for tab in tabs), 30)
+        Stack.until(lambda: all(pending(tab) == 0 for tab in tabs))
         assert set(site.events()) == set(every)
         if sorted(site.events()) == every:
             break

@@ -22,7 +22,7 @@ def test_numba_is_here():
     assert hasattr(space_lists, "py_func")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(shapes, st.integers(0, 2**32 - 1))
 def test_lists_are_those_of_the_numpy_stages(shape, seed):
     one = case(shape, seed)

@@ -18,7 +18,7 @@ from worker.nightly.compiled_check import avoidable
 from worker.nightly.compiled_jit import jit, lowest_bit
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(shapes, st.integers(0, 2**32 - 1))
 def test_repeats_planted_in_lists_are_counted_the_same(shape, seed):
     one, rng = case(shape, seed), np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def test_repeats_planted_in_lists_are_counted_the_same(shape, seed):
     assert ours == gates.count_repeats(made.complete(), one.left)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(shapes, st.integers(0, 2**32 - 1))
 def test_avoidable_violations_planted_in_lists_are_counted_the_same(shape, seed):
     one, rng = case(shape, seed), np.random.default_rng(seed)

@@ -142,7 +142,7 @@ def test_an_origin_without_any_host_to_compare_with_is_refused(embedding: Stack)
 
 def raw(stack: Stack, request: str) -> bytes:
     """The answer to a request as it stands."""
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as connection:
         connection.sendall(request.encode())
         return b"".join(iter(lambda: connection.recv(4096), b""))
 

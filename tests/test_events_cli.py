@@ -169,7 +169,7 @@ def test_a_killed_import_leaves_whole_calls_and_can_be_run_again(items, tmp_path
     log.write_text(ndjson(a_log(12_000, users=3000, seed=3)))
     command = [str(WORKER), "events", "import", str(log)]
     started = subprocess.Popen(command, env=items.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    items.until(lambda: next(items.redis.scan_iter("seen:*", count=1000), None), seconds=60)
+    items.until(lambda: next(items.redis.scan_iter("seen:*", count=1000), None))
     started.kill()
     started.wait()
     items.worker("events", "import", str(log))

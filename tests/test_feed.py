@@ -6,7 +6,6 @@ import json
 import time
 
 from tests.feed_site import DAY, Site, reasons, shown, site, utc, walk
-from tests.stack_fixture import SYNC_SECONDS
 
 __all__ = ["site"]  # a fixture
 
@@ -167,7 +166,7 @@ def test_before_the_first_run_the_newest_come_first(site: Site) -> None:
 
 def test_an_empty_site_answers_with_an_empty_array(site: Site) -> None:
     """`[]`, which a careless encoder would write as an object."""
-    time.sleep(SYNC_SECONDS)
+    site.stack.sync()
     answer = site.stack.http.get("/feed", headers=site.stack.bearer("u1"))
     assert '"items":[]' in answer.text
     assert answer.json()["exhausted"] is True

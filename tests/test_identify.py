@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.edge_state import counts, now_ms, number, seen_items, written
@@ -87,7 +87,7 @@ STEPS = st.lists(st.one_of(
 ), max_size=14)  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_whatever_the_order_after_a_merge_the_two_are_one_person(items: Stack, steps: list[Any]) -> None:
     """Against the plain rule: an impression by either counts once, and a click by either, given an impression."""

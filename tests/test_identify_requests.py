@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.edge_state import users, written
 from tests.identify_site import ANN, act, ask, cookie, items
-from tests.stack_fixture import REDIS_AWAY, Stack
+from tests.stack_fixture import REDIS_AWAY, SHORT_MS, Stack
 
 __all__ = ["items"]  # a fixture
 
@@ -83,12 +83,12 @@ def test_one_person_may_ask_so_often(fresh_stack: Any) -> None:
 
 def test_a_paused_redis_is_a_503_and_the_same_again_does_it(fresh_stack: Any) -> None:
     """Nothing is half done that a second try would not finish."""
-    stack = fresh_stack(redis_timeout_ms=200)
+    stack = fresh_stack(redis_timeout_ms=SHORT_MS)
+    stack.expect_log(REDIS_AWAY)
     stack.import_items([stack.item("i1"), stack.item("i2")])
     for user in (ANN, "u1"):
         act(stack, user, ("impression", "i1"))
-    stack.expect_log(REDIS_AWAY)
-    stack.redis.client_pause(1000, all=True)
+    stack.redis.client_pause(4000, all=True)
     answer = ask(stack)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     stack.until(lambda: ask(stack).status_code == 200)

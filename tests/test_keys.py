@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts import stack_parts, stack_render
@@ -118,7 +118,7 @@ def test_keys_of_odd_users_are_the_same(lua: tuple[LuaKeys, int], user: str) -> 
     assert_same(lua[0], expected_calls(user, 1020, 20413))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(user=ids, ts=st.integers(0, 4_000_000_000_000), bucket=st.integers(0, 3000), day=st.integers(0, 60_000))
 def test_keys_of_any_user_and_time_are_the_same(lua: tuple[LuaKeys, int], user: str, ts: int, bucket: int,
                                                 day: int) -> None:

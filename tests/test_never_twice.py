@@ -104,7 +104,7 @@ async def disturb(stack, clients):
 async def crowd(stack, clients):
     """All clients at once, until the disturbances are through."""
     limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
-    async with httpx.AsyncClient(base_url=stack.url, limits=limits, timeout=10) as http:
+    async with httpx.AsyncClient(base_url=stack.url, limits=limits, timeout=60) as http:
         ended = asyncio.Event()
         tasks = [asyncio.create_task(client.live(http, ended)) for client in clients]
         try:

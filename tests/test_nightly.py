@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.runs import stopped
 from tests.night_site import DAY_MS, MIDNIGHT_MS, TODAY, USERS, everything, filled, lists, run, seen, stamp
-from tests.stack_fixture import ROOT, SYNC_SECONDS, WORKER
+from tests.stack_fixture import ROOT, WORKER
 from worker import keyspace
 from worker.nightly.pool import grouped
 from worker.packing import unpack_list
@@ -43,7 +43,7 @@ def test_every_active_user_gets_a_full_list_of_what_they_have_not_seen(filled):
 
 def test_the_feed_serves_the_published_list(filled):
     run(filled)
-    time.sleep(SYNC_SECONDS)
+    filled.sync()
     page = filled.feed("reader-3", n=30)
     names = {name.decode(): int(number) for name, number in filled.redis.hgetall(keyspace.key("ids")).items()}
     assert [names[item["id"]] for item in page["items"]] == lists(filled, ["reader-3"])["reader-3"][:30]
@@ -154,7 +154,7 @@ def stopped_in(stack, where):
                                env={**stack.environ(), "NIGHTFEED_CHUNK_USERS": "1"}, cwd=ROOT,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        stack.until(lambda: stopped(process), 60)
+        stack.until(lambda: stopped(process))
         assert process.poll() is None, process.communicate()
         yield process
     finally:
@@ -247,7 +247,7 @@ def test_a_process_that_joins_takes_part_of_the_work(filled):
         helper = subprocess.Popen([str(WORKER), "nightly", "--join", "--json"], text=True, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, env={**filled.environ(), "NIGHTFEED_CHUNK_USERS": "1"})
         begun = int(generations.state(open_store(filled.run))["begun"])
-        filled.until(lambda: done_partitions(filled, begun) > 20, 30)
+        filled.until(lambda: done_partitions(filled, begun) > 20)
         report = end_of(first)
     out, err = helper.communicate(timeout=60)
     assert helper.returncode == 0, err

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.edge_state import counts, now_ms, seen, totals
@@ -55,8 +55,7 @@ def send(stack: Stack, user: str, text: str) -> tuple[int, Any]:
     return answer.status_code, answer.json() if answer.content else None
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(batch=st.lists(events(), min_size=1, max_size=8), again=st.lists(events(), max_size=4))
 def test_both_ways_answer_and_store_the_same(items: Stack, batch: list[dict[str, Any]],
                                              again: list[dict[str, Any]]) -> None:

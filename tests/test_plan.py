@@ -104,7 +104,7 @@ def made(rng, users=40, settings_=None, days_away=60):
     return plan, left, compose(ids, last_seen, left, plan, settings_), last_seen, settings_
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_complete_lists_hold_no_repeat_and_no_avoidable_violation(seed):
     plan, left, complete, _, chosen = made(np.random.default_rng(seed))
@@ -114,7 +114,7 @@ def test_complete_lists_hold_no_repeat_and_no_avoidable_violation(seed):
     assert (complete.lengths == full).all(), "a list is short only when nothing unseen is left"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_the_best_evergreen_items_since_the_last_visit_are_in_the_list_and_marked(seed):
     plan, left, complete, last_seen, _ = made(np.random.default_rng(seed), days_away=20)

@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.recorded_person import NOW, Person
@@ -18,9 +18,7 @@ CAP_MS = 600_000
 # One moment in each live bucket's part of the window, and two in the newest.
 MOMENTS = [NOW - days * DAY_MS for days in (0, 0.001, 15, 25, 45, 59)]
 
-several = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+several = settings(max_examples=60)
 
 
 @st.composite

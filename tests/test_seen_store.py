@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stack_fixture import REDIS_AWAY, Stack
@@ -167,7 +167,7 @@ def test_known_words() -> None:
     assert live_items(words_of(packed([741, 740 + 4])), live_mask([2041])).tolist() == [5, 0]
 
 
-@settings(deadline=None)
+
 @given(words=st.lists(st.integers(0, 2**32 - 1), max_size=40), live=st.integers(0, 2**32 - 1))
 def test_any_words_are_decoded_alike(words: list[int], live: int) -> None:
     """By numpy and by compiled code, as the definition says."""

@@ -71,7 +71,7 @@ def test_every_small_row_is_ordered_as_the_oracle_says(length: int, kinds: int) 
             assert found == [spaced(row, gap, limit) for row in categories.tolist()], (gap, limit)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(row=rows, gap=st.integers(1, 5), cut=st.integers(0, 5))
 def test_each_step_keeps_the_rules(row: list[int], gap: int, cut: int) -> None:
     limit = max(1, len(row) - cut)
@@ -89,7 +89,7 @@ def test_each_step_keeps_the_rules(row: list[int], gap: int, cut: int) -> None:
             assert not can_fill(rest, after, limit - step - 1, keep), "a better item was passed over in vain"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(row=rows, gap=st.integers(0, 5), cut=st.integers(0, 5))
 def test_nothing_is_lost_or_doubled_and_each_category_in_order(row: list[int], gap: int, cut: int) -> None:
     limit = max(1, len(row) - cut)
@@ -103,7 +103,7 @@ def test_nothing_is_lost_or_doubled_and_each_category_in_order(row: list[int], g
         assert taken == queue[: len(taken)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), gap=st.integers(1, 4), length=st.integers(1, 60))
 def test_items_shuffled_from_a_clean_order_come_out_clean(data: st.DataObject, gap: int, length: int) -> None:
     clean: list[int] = []
@@ -207,7 +207,7 @@ def test_the_checker_counts_what_greedy_placing_gets_wrong() -> None:
     assert avoidable_violations(first, np.array([4]), order, np.array([3]), gap=2).tolist() == [2]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(row=rows, gap=st.integers(1, 5), cut=st.integers(0, 11))
 def test_the_closed_form_agrees_with_trying_every_order(row: list[int], gap: int, cut: int) -> None:
     size = max(0, len(row) - cut)

@@ -39,6 +39,7 @@ local HELP = {
     { "nightfeed_merges_total", "counter", "Histories of anonymous people merged into signed-in people's." },
     { "nightfeed_store_failures_total", "counter", "Requests to Redis that failed." },
     { "nightfeed_catalogue_version", "gauge", "The catalogue's version that each nginx worker has read." },
+    { "nightfeed_synced_timestamp_seconds", "gauge", "When each nginx worker last heard from Redis what changed." },
     { "nightfeed_generation", "gauge", "The generation that is served." },
     { "nightfeed_list_age_seconds", "gauge", "Seconds since that generation was made." },
     { "nightfeed_last_good_run_timestamp_seconds", "gauge", "When the last run that was published ended, Unix time." },
@@ -170,7 +171,7 @@ local function counter_lines(lines, name, values)
     local found = {}
     for key, value in pairs(values) do
         if key == name or key:sub(1, #name + 1) == name .. "{" then
-            found[#found + 1] = key .. " " .. ("%.0f"):format(value)
+            found[#found + 1] = key .. " " .. ("%.15g"):format(value)
         end
     end
     sort(found)

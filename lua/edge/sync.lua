@@ -4,12 +4,13 @@
 -- whether a round is running. A request that comes before the first round has ended makes it, or waits for it.
 
 local config = require("edge.config").get()
+local metrics = require("edge.metrics")
 local semaphore = require("ngx.semaphore")
 local store = require("edge.store")
 
 local PERIOD = 0.5
 -- Nobody waits for the rounds of the timer; a busy moment of Redis is no failure.
-local PATIENT = { timeout_ms = 2000, probe = true }
+local PATIENT = { timeout_ms = math.max(2000, config.redis_timeout_ms), probe = true }
 
 local _M = {}
 
@@ -29,6 +30,7 @@ function _M.afterwards(follow)
 end
 
 local function ask(options)
+    local began = ngx.now()
     local replies, err = store.exec(commands, options)
     if not replies then
         return nil, err
@@ -44,6 +46,7 @@ local function ask(options)
     for i = 1, #followers do
         followers[i]()
     end
+    metrics.set("nightfeed_synced_timestamp_seconds", 'worker="' .. ngx.worker.id() .. '"', began)
     return true
 end
 

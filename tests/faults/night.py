@@ -97,7 +97,7 @@ class Night:
         """First pages of some, once the edge serves what is published."""
         state = self.state()
         self.stack.until(lambda: self.stack.feed(USERS[0])["generation"] == int(state["generation"]))
-        time.sleep(1.2)
+        self.stack.sync()
         return {user: self.page(user) for user in READERS}
 
     def page(self, user: str) -> list[str]:

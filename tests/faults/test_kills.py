@@ -58,7 +58,7 @@ def test_killed_again_and_again_at_each_step_a_night_is_finished_all_the_same(ni
         night.finish()
 
 
-@pytest.mark.timeout(1800 if FULL else 300)
+@pytest.mark.timeout(1800 if FULL else 900)
 def test_killed_at_a_step_a_run_leaves_old_lists_or_new_ones_and_the_next_finishes(night: Night) -> None:
     """Each step by itself, named by the request that is never sent; the last ones only when there is little time."""
     with Readers(night):
@@ -69,7 +69,7 @@ def test_killed_at_a_step_a_run_leaves_old_lists_or_new_ones_and_the_next_finish
             kill(night, "half", where)
 
 
-@pytest.mark.timeout(3600 if FULL else 300)
+@pytest.mark.timeout(3600 if FULL else 900)
 def test_killed_at_any_request_the_same_holds(night: Night, tmp_path: Path) -> None:
     """Of the requests that a run sends to Redis, some at random; at full length, many, evenly over all of them."""
     trace = tmp_path / "trace"
@@ -93,7 +93,7 @@ def kill(night: Night, action: str, where: str) -> str:
     return moment
 
 
-@pytest.mark.timeout(3600 if FULL else 300)
+@pytest.mark.timeout(3600 if FULL else 900)
 def test_killed_at_random_moments_with_several_processes(night: Night) -> None:
     """From outside: the run itself, or one of its processes, which ends the run with a message; none is left behind."""
     random, moments = rng(), Counter[str]()
@@ -112,7 +112,7 @@ def test_killed_at_random_moments_with_several_processes(night: Night) -> None:
             if target != process.pid and process.returncode:
                 assert process.returncode == 1
                 assert "was killed" in err, err
-            night.stack.until(lambda pool=pool: not any(map(lives, pool)), 10)
+            night.stack.until(lambda pool=pool: not any(map(lives, pool)))
             moments[night.moment()] += 1
             night.check_readers()
             night.finish()
@@ -122,12 +122,12 @@ def test_killed_at_random_moments_with_several_processes(night: Night) -> None:
 def test_processes_of_a_killed_run_end_with_it(night: Night) -> None:
     """They would wait for work for ever, each with all its memory."""
     process = night.start("processes", "", "--jobs", "2")
-    pool = night.stack.until(lambda: len(found := children(process.pid)) == 2 and found, 30)
-    night.stack.until(lambda: night.moment() == "some done", 30)
+    pool = night.stack.until(lambda: len(found := children(process.pid)) == 2 and found)
+    night.stack.until(lambda: night.moment() == "some done")
     assert any(map(lives, pool))
     process.kill()
     process.communicate(timeout=60)
-    night.stack.until(lambda: not any(map(lives, pool)), 10)
+    night.stack.until(lambda: not any(map(lives, pool)))
     night.finish()
 
 

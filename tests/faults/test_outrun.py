@@ -26,7 +26,7 @@ SHORT = ["nightfeed_drop#2", "MULTI HSET list#70", "nightfeed_switch.* moment#1"
 TWINS = 25 if FULL else 2
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_run_that_was_stopped_past_its_lease_and_outrun_writes_nothing(night: Night) -> None:
     """SIGSTOP before a write; the lease ends, another run finishes the night, the first goes on: exit 1, no change."""
     with Readers(night):
@@ -71,7 +71,7 @@ def changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_of_two_runs_of_a_date_at_once_one_publishes(night: Night) -> None:
     """Started together, with a dead run's lease in the way every other time; the other one says what is going on."""
     with Readers(night):

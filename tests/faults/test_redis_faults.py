@@ -57,7 +57,7 @@ def ended(night: Night, process: subprocess.Popen[str]) -> None:
         night.check_new(run_of(subprocess.CompletedProcess([], 0, out)))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("how", "where"), [("in order", SHORT[0]), ("killed", SHORT[1])] if not FULL else [
     (how, where) for how in ("in order", "killed") for where in PLACES])
 def test_redis_restarted_in_mid_run(night: Night, where: str, how: str) -> None:
@@ -91,7 +91,7 @@ LOST = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("what", LOST if FULL else ["statistics", "the plan", "done partitions"])
 def test_redis_killed_and_what_it_had_acknowledged_last_lost(night: Night, what: str) -> None:
     """The run does not go on as if nothing had happened: no counter is added twice, no list is without its pool."""
@@ -138,7 +138,7 @@ def small(night: Night) -> Iterator[Night]:
     night.stack.script("up")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_full_redis_ends_the_run_with_the_reason_and_feeds_go_on(small: Night) -> None:
     """At the roll-up, and half-way through the lists; with room again the next run finishes."""
     for where in [*SHORT, "MULTI SET pool#1"] if FULL else SHORT[1:]:
@@ -153,7 +153,7 @@ def test_a_full_redis_ends_the_run_with_the_reason_and_feeds_go_on(small: Night)
         small.finish()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_full_disk_is_waited_for_or_ends_the_run_with_the_reason(small: Night) -> None:
     """Reads go on; once there is room, the run, or the next one, finishes the night."""
     for where in [*SHORT, "MULTI SET pool#1"] if FULL else SHORT[1:]:
@@ -161,14 +161,14 @@ def test_a_full_disk_is_waited_for_or_ends_the_run_with_the_reason(small: Night)
         with Readers(small), contextlib.ExitStack() as full:
             with held(small, where) as process:
                 full.enter_context(full_disk(small.stack))
-                small.stack.until(lambda: refuses(small.stack), 10)
+                small.stack.until(lambda: refuses(small.stack))
             time.sleep(3)
             small.check_readers()
             assert int(small.state()["generation"]) == small.old_generation()
             if process.poll() is not None:
                 assert "disk" in refused(process) or "MISCONF" in refused(process)
             full.close()
-            small.stack.until(lambda: not refuses(small.stack), 10)
+            small.stack.until(lambda: not refuses(small.stack))
             ended(small, process)
 
 

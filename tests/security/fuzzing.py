@@ -20,7 +20,7 @@ CLIENTS_FAULT = {501: "this transfer encoding is not supported", 505: "this vers
 
 def examples(short: int, full: int) -> settings:
     """How many examples are tried in the short form and in the full one."""
-    return settings(max_examples=full if FULL else short, deadline=None, print_blob=True,
+    return settings(max_examples=full if FULL else short, print_blob=True,
                     suppress_health_check=list(HealthCheck))  # fmt: skip
 
 

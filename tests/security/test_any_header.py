@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.security.wire import Answer, Wire
@@ -17,8 +17,7 @@ from worker import tokens
 from worker.tokens import Keyring
 
 FULL = os.environ.get("NIGHTFEED_FAULTS") == "full"
-RELAXED = settings(max_examples=5000 if FULL else 400, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+RELAXED = settings(max_examples=5000 if FULL else 400)
 NAME = "__Host-nightfeed"
 # Stand-ins: tokens of two people, one of a key that is unknown here, and pieces that headers are made of.
 PIECES = ["<one>", "<two>", "<forged>", NAME, "=", ";", "; ", " ", ",", "Bearer", "bearer ", "\t", ".", "v1", '"', "x",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from tests.edge_state import now_ms
 from tests.security.fuzzing import CLIENTS_FAULT, EDGES, check_answer, examples, nothing_dies
 from tests.security.wire import Wire, raw_exchange
-from tests.stack_fixture import SYNC_SECONDS, Stack
+from tests.stack_fixture import Stack
 
 # The full form takes minutes a test.
 pytestmark = pytest.mark.timeout(1200)
@@ -37,7 +36,7 @@ class Site:
         stack.beacon("u1", [{"event": "impression", "item": name} for name in self.seen])
         stack.beacon("u2", [{"event": "impression", "item": "i1"}])
         stack.worker("nightly", "--force")
-        time.sleep(SYNC_SECONDS)  # each worker knows the generation: cursors of before would only begin anew
+        stack.sync()  # each worker knows the generation: cursors of before would only begin anew
         self.cursors = [cursor for user in ("u1", "u2", "nobody") for cursor in self.walk(user)]
         self.token = b"Bearer " + stack.token("u1").encode()
 

@@ -21,7 +21,7 @@ def install(stack: Stack, ring: Keyring) -> None:
     keys = {name: key.hex() for name, key in ring.keys.items()}
     (stack.run / "secrets/tokens.json").write_text(json.dumps({"current": ring.current, "keys": keys}))
     stack.signal("nginx", signal.SIGHUP)
-    stack.until(lambda: not worker_pids(stack) & before and len(worker_pids(stack)) == 2, 15)
+    stack.until(lambda: not worker_pids(stack) & before and len(worker_pids(stack)) == 2)
 
 
 def worker_pids(stack: Stack) -> set[int]:

@@ -6,13 +6,12 @@ import ast
 import itertools
 import json
 import re
-import time
 
 import pytest
 
 from tests.api_caller import RECORD, ROUTES
 from tests.edge_state import now_ms, users
-from tests.stack_fixture import ROOT, SYNC_SECONDS, Stack
+from tests.stack_fixture import ROOT, Stack
 from worker.store import users as people
 from worker.store.connect import Store
 
@@ -27,7 +26,6 @@ def site(stack: Stack) -> Stack:
     stack.beacon("u2", [{"event": "impression", "item": name} for name in NAMES[10:20]])
     stack.worker("nightly", "--force")
     stack.sync()
-    time.sleep(SYNC_SECONDS)  # until each nginx worker serves the generation
     return stack
 
 

@@ -74,7 +74,7 @@ class Wire:
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
         return self._socket
 
     def _answer(self, method: bytes) -> Answer:
@@ -102,7 +102,7 @@ class Wire:
 
 def raw_exchange(port: int, data: bytes) -> bytes:
     """Bytes on a connection of their own, and all that comes back until the other side closes or is silent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))

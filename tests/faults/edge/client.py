@@ -20,8 +20,8 @@ BATCH = 4
 FEED_EVERY = 4
 PACE = 0.002  # between requests, in seconds: the machine is not ours alone
 PAUSE = 0.01  # after a refusal
-SLOWEST = 5.0  # for an answer; the edge gives Redis a quarter of a second
-DRAIN = 20.0
+SLOWEST = 30.0  # for an answer
+DRAIN = 60.0
 
 
 class Client:

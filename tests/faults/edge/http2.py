@@ -10,7 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-SECONDS = 10
+SECONDS = 30
 
 
 @dataclass

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.faults.edge.processes import children, main_pid
-from tests.stack_fixture import Stack
+from tests.stack_fixture import PATIENCE_S, Stack
 
 
 def change(stack: Stack, *replacements: tuple[str, str]) -> None:
@@ -25,8 +25,8 @@ def change(stack: Stack, *replacements: tuple[str, str]) -> None:
     old_workers = set(children(master))
     stack.part("nginx").reload()
     stack.http.close()
-    stack.http = type(stack.http)(base_url=stack.url, timeout=10)
-    stack.until(lambda: len(children(master)) == 2 and not old_workers & set(children(master)), 15)
+    stack.http = type(stack.http)(base_url=stack.url, timeout=PATIENCE_S)
+    stack.until(lambda: len(children(master)) == 2 and not old_workers & set(children(master)))
     stack.sync()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.stack_fixture import Stack
 
-SECONDS = 10
+SECONDS = 30
 
 
 class GoneError(Exception):

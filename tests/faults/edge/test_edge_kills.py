@@ -115,7 +115,7 @@ def test_killed_gunicorn_workers_and_masters_touch_no_beacon_and_lose_no_item(ed
     with Load(edge, clients=3) as load, Editor(edge) as editor:
         for which in ["worker", "worker", "master"] * (4 if FULL else 1):
             count = len(editor.acknowledged)
-            edge.until(lambda seen=count: len(editor.acknowledged) > seen, 30)
+            edge.until(lambda seen=count: len(editor.acknowledged) > seen)
             moment(random)
             master = main_pid(edge, "api")
             if which == "worker":
@@ -126,7 +126,7 @@ def test_killed_gunicorn_workers_and_masters_touch_no_beacon_and_lose_no_item(ed
                 edge.until(lambda: edge.part("api").pid() is None)
                 edge.script("up")
         count = len(editor.acknowledged)
-        edge.until(lambda: len(editor.acknowledged) > count, 30)
+        edge.until(lambda: len(editor.acknowledged) > count)
     assert editor.lost() == []
     assert editor.statuses <= {200, 201, 503}
     assert (load.answers.keys(), load.unanswered()) == ({204}, 0)

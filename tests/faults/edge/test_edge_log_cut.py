@@ -115,7 +115,7 @@ class Holder:
         self.redis = client
 
 
-@pytest.mark.timeout(3600 if FULL else 300)
+@pytest.mark.timeout(3600 if FULL else 900)
 def test_a_log_cut_at_any_byte_of_its_last_block_has_the_beacon_whole_or_not_at_all(killed: Killed) -> None:
     """And Redis starts each time, by itself (aof-load-truncated)."""
     with tempfile.TemporaryDirectory(prefix="nf-") as folder:

@@ -13,18 +13,19 @@ import pytest
 from tests.faults.edge.load import Load, catalogue
 from tests.faults.night import FULL
 from tests.faults.redis_faults import answers, kill_redis
-from tests.stack_fixture import REDIS_AWAY, Stack
+from tests.stack_fixture import REDIS_AWAY, SHORT_MS, Stack
 
 PAUSED_S = 5.0 if FULL else 1.0
-MARGIN_S = 8.0  # for each client to be refused, by a request that may wait for Redis twice
+MARGIN_S = 12.0  # for each client to be refused, by a request that may wait for Redis twice
 GONE_S = 60.0 if FULL else 2.0
 LOST_S = 2.0
 CLIENTS = 4
 
 
 @pytest.fixture
-def edge(stack: Stack) -> Stack:
+def edge(fresh_stack: Callable[..., Stack]) -> Stack:
     """A stack with a catalogue, whose error log may name Redis."""
+    stack = fresh_stack(redis_timeout_ms=SHORT_MS)
     stack.expect_log(REDIS_AWAY)
     catalogue(stack)
     return stack
@@ -74,7 +75,7 @@ def test_while_redis_is_gone_and_reads_its_data_beacons_are_503(edge: Stack) -> 
             time.sleep(GONE_S)
             start_slowly(edge)
             load.wait(503)
-        edge.until(lambda: answers(edge), 60)
+        edge.until(lambda: answers(edge))
         load.wait(204)
     assert min([killed, *load.lost().values(), *(at for _, at in load.repeats)]) >= killed - LOST_S
     load.check_counted()

@@ -115,8 +115,8 @@ class Trouble:
 def test_every_page_is_its_users_own_whatever_happens_to_redis(fresh_stack: Callable[..., Stack]) -> None:
     """Between beacons of others on the same connections, none of which is lost or written to another."""
     stack = fresh_stack(redis_timeout_ms=TIMEOUT_MS)
-    own = Own(Site(stack))
     stack.expect_log(REDIS_AWAY)
+    own = Own(Site(stack))
     readers = [Reader(own, seed) for seed in range(READERS)]
     threads = [threading.Thread(target=reader.run, args=(REQUESTS // READERS,)) for reader in readers]
     with Load(stack, clients=2) as load, Trouble(stack) as trouble:

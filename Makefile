@@ -21,6 +21,7 @@ CONNECTIONS ?= 64
 WORKERS ?= 1
 
 PYTHON_IN_VENV := $(VENV)/bin/python
+IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile
 STACK = $(PYTHON_IN_VENV) scripts/stack.py
 PORT_OPTION = $(if $(PORT),--port $(PORT))
 
@@ -49,11 +50,12 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 
 test: ## all tests, on stacks of their own
 	@scripts/install.sh run test bench
-	@$(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON_IN_VENV) -m pytest $(IN_PROCESSES)
 
-test-faults: ## all fault tests at full length: the night killed at every step, the edge under load, a million feeds
+test-faults: ## all fault and attack tests at full length: the night killed at every step, a million feeds, the fuzzers
 	@scripts/install.sh run test
-	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest -s tests/faults
+	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest $(IN_PROCESSES) -rP tests/faults tests/security \
+	    tests/test_fraud.py tests/test_client_network_cuts.py
 
 bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=3 GROWTH=1 FEED=1]
 	@scripts/install.sh run

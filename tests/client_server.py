@@ -67,7 +67,7 @@ class Site(ThreadingHTTPServer):
         every = [event for beacon in list(self.beacons) for event in beacon.events]
         return [event.get("item") or event["query"] for event in every if name in ("", event["event"])]
 
-    def wait_for(self, count: int, seconds: float = 10) -> None:
+    def wait_for(self, count: int, seconds: float = PATIENCE_S) -> None:
         """Wait until so many beacons came."""
         Stack.until(lambda: len(self.beacons) >= count, seconds)
 

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.bench import nightly_options
 from scripts.bench.edge import verdict
 from scripts.bench.edge_options import PARTS, arguments
 from tests.bench_scratch import processes_of, scratch
@@ -125,3 +127,11 @@ def test_without_options_everything_is_measured() -> None:
     options = arguments([])
     assert (options.users, options.connections, options.seconds, options.repeats) == (100_000, 64, 5, 3)
     assert options.only == tuple(PARTS)
+
+
+@pytest.mark.parametrize("of", [arguments, nightly_options.arguments])
+def test_help_names_every_option(of: Callable[[list[str]], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        of(["--help"])
+    assert ended.value.code == 0
+    assert "--users" in capsys.readouterr().out

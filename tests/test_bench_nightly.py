@@ -53,7 +53,7 @@ def test_the_last_line_has_every_figure(scratch: Path) -> None:
         assert run["report"]["repeats"] == run["report"]["spacing_violations"] == 0
         assert all(spent > 0 for spent in run["stage_us_per_user"].values())
         assert all(row["peak_mb"] > 0 for row in run["memory"])
-    assert [row["users"] for row in result["growth"]["by_users"]] == [1, 3, 30, 300]
+    assert [row["users"] for row in result["growth"]["by_users"]] == [3, 30, 300]
     assert [row["top"] for row in result["growth"]["by_top"]] == [30, 60, 300]
     assert result["redis_bytes_per_user"]["all"] > 0
     assert [row["users"] for row in result["extrapolation"]] == [10_000_000, 100_000_000]

@@ -85,7 +85,7 @@ def test_a_beacon_that_the_browser_does_not_take_goes_by_fetch(site: Site, page:
     record(page, "a")
     page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
     assert page.evaluate("ways") == ["keepalive"]
-    site.wait_for(1, 1.5)
+    site.wait_for(1)
     assert site.events() == ["a"]
     Stack.until(lambda: pending(page) == 0)
 

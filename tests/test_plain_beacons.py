@@ -126,3 +126,19 @@ def test_a_hundred_events_are_plain_and_one_more_is_too_many(items: Stack) -> No
     assert counts(items, "a3") == {"i": 1}
     body["events"] *= 2
     assert send(items, "u2", json.dumps(body, separators=(",", ":")))[0] == 413
+
+
+@pytest.mark.parametrize("fields", ["", ',"position":0', ',"position":12,"list":9999', ',"position":10001,"list":12345',
+                                    ',"position":01', ',"list":1,"position":2'])  # fmt: skip
+def test_each_byte_of_what_the_client_writes_is_looked_at(items: Stack, fields: str) -> None:
+    """Left out, doubled or another one: judged and stored as where a space behind it all makes it no plain beacon."""
+    now = now_ms() - 60_000
+    event = f'{{"ts":{now}{fields},"event":"impression","item":"a1"}}'
+    text = f'{{"events":[{event},{{"ts":{now},"event":"impression","item":"a2"}}]}}'
+    first = len('{"events":[')
+    texts = {text}
+    for at in range(first, first + len(event) + 1):
+        texts |= {text[:at] + new + text[at + 1:] for new in ["", text[at] * 2, *'0"}x']}
+    for each in sorted(texts):
+        assert send(items, "plain", each) == send(items, "spaced", each + " "), each
+    assert seen(items, "plain") == seen(items, "spaced") != set()

@@ -8,6 +8,7 @@
 local events = require("edge.events")
 local ffi = require("ffi")
 local keys = require("edge.keys")
+local plain_impression = require("edge.plain_impression")
 local text_rules = require("edge.text")
 
 local cast, string_of = ffi.cast, ffi.string
@@ -84,6 +85,13 @@ local function is_timely(ts, now_ms)
     return ts and ts >= EARLIEST_MS and ts <= now_ms + keys.AHEAD_MS and ts >= now_ms - keys.WINDOW_MS
 end
 
+local function checked_impression(item, ts, now_ms)
+    if not is_timely(ts, now_ms) then
+        return nil
+    end
+    return { kind = "impression", letter = "i", item = item, ts = ts, index = 0, number = false, cap_ms = nil }
+end
+
 -- The event in `values`, checked, or nil. What needs a closer look gets it from edge.events.
 local function checked(now_ms)
     local kind, item, ts, position, list = values[EVENT], values[ITEM], values[TS], values[POSITION], values[LIST]
@@ -102,7 +110,7 @@ local function checked(now_ms)
 end
 
 -- The event whose first field's quote is behind `at`, and the place behind its end; nil when it is not plain.
-local function event(text, at, stop, now_ms)
+local function any_event(text, at, stop, now_ms)
     for field = EVENT, MS do
         values[field] = false
     end
@@ -129,6 +137,15 @@ local function event(text, at, stop, now_ms)
         return nil
     end
     return checked(now_ms), at + 1
+end
+
+-- The same; most are impressions as beacon.js writes them.
+local function event(text, at, stop, now_ms)
+    local item, ts, behind = plain_impression.read(text, at, stop)
+    if item then
+        return checked_impression(item, ts, now_ms), behind
+    end
+    return any_event(text, at, stop, now_ms)
 end
 
 -- The events of a body as a list, each as edge.events.check gives it and with its index; nil when they are not all

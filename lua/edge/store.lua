@@ -1,15 +1,17 @@
 -- The only module that opens sockets: commands to Redis on its Unix socket, those of concurrent requests together.
 --
--- The requests of one nginx worker share round trips: while one of them, the leader, talks to Redis, the others put
+-- The requests of one nginx worker share round trips: while some of them, the leaders, talk to Redis, the others put
 -- what they ask for into a queue. The next leader, the first in the queue, sends all of it at once, and each gets its
 -- own replies; nobody is answered before Redis has answered. A request that is alone leads, and waits for nobody.
+-- There are several leaders so that nginx has work while Redis is at that of another one; few, so that what is asked
+-- at once is asked together.
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool. When Redis is silent, all that wait fail together, so that
 -- nobody waits twice. After a refused connection only the timer of edge.sync tries; requests wait for its success, at
 -- most PAUSE seconds: nginx logs each attempt as an error, and one of a request with the visitor's address.
 --
--- Mutable state, per worker: the queue, and whether and since when somebody leads.
+-- Mutable state, per worker: the queue, and who leads since when.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")
@@ -25,7 +27,8 @@ local pcall, tostring = pcall, tostring
 local POOL = 64              -- idle connections that a worker keeps
 local IDLE_MS = 60000
 local PAUSE = 2
-local BATCH = 128            -- requests in one round trip
+local LEADERS = 2
+local BATCH = 32             -- requests in one round trip
 local QUEUE = 20000          -- requests that may wait
 local NOBODY = { ["connection refused"] = true, ["no such file or directory"] = true }
 
@@ -41,7 +44,10 @@ local AUTH = resp.encode({ { "AUTH", config.redis_user, config.redis_password } 
 local _M = {}
 
 local queue, first, last = {}, 1, 0
-local leading, since = false, 0
+local since = {}             -- by place of a leader: when it began, or false
+for place = 1, LEADERS do
+    since[place] = false
+end
 local spare = {}             -- semaphores that nobody uses
 
 local refused = -1
@@ -187,9 +193,9 @@ local function fail_all(err)
     end
 end
 
--- Talks to Redis for `job` and all that wait; wakes them, and the next leader.
-local function lead(job)
-    leading, since = true, now()
+-- Talks to Redis for `job` and those that wait, at the `place` of a leader; wakes them, and who leads there next.
+local function lead(job, place)
+    since[place] = now()
     local jobs, size = gather(job)
     if not round_trip(jobs, size, timeout_ms) then
         fail_all(job.err or "another request on the same connection failed")
@@ -199,10 +205,20 @@ local function lead(job)
     end
     local successor = pop()
     if successor then
-        successor.leads, since = true, now()
+        successor.place, since[place] = place, now()
         successor.semaphore:post(1)
     else
-        leading = false
+        since[place] = false
+    end
+end
+
+-- A place where nobody leads, or whoever did is lost; nil when there is none.
+local function free_place()
+    local oldest = now() - STALE
+    for place = 1, LEADERS do
+        if not since[place] or since[place] <= oldest then
+            return place
+        end
     end
 end
 
@@ -235,17 +251,16 @@ function _M.send(request, count, opts)
     if ago >= 0 and ago < PAUSE and not (opts and opts.probe) then
         return failed("it refused a connection a moment ago")
     end
-    local job = { request = request, count = count, replies = nil, err = nil, semaphore = nil, leads = false }
+    local job = { request = request, count = count, replies = nil, err = nil, semaphore = nil, place = nil }
     if opts then
         round_trip({ job }, 1, opts.timeout_ms or timeout_ms)
     else
-        if leading and now() - since < STALE then
+        job.place = free_place()
+        if not job.place then
             wait(job)
-            if job.leads then
-                lead(job)
-            end
-        else
-            lead(job)
+        end
+        if job.place then
+            lead(job, job.place)
         end
     end
     if not job.replies then

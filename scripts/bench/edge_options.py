@@ -52,7 +52,8 @@ def arguments(argv: list[str] | None) -> EdgeOptions:
     parser.add_argument("--seconds", type=float, default=5, help="how long each load lasts (5)")
     parser.add_argument("--browser-headers", action="store_true", help="requests carry the headers of a browser")
     listed = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
-    parser.add_argument("--only", default=",".join(PARTS), help=f"parts to measure, with commas between ({listed})")
+    parser.add_argument("--only", default=",".join(PARTS),
+                        help=f"parts to measure, with commas between ({listed})".replace("%", "%%"))  # not a format
     options = vars(parser.parse_args(argv))
     only = tuple(filter(None, options.pop("only").split(",")))
     unknown = [name for name in only if name not in PARTS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +17,6 @@ from worker import keyspace
 from worker.catalogue.item import rfc3339
 from worker.keyspace import DAY_SECONDS, PARTITIONS, partition_key
 from worker.packing import FLAG_REMOVED, pack_stats
-from worker.store import lists
 from worker.store.connect import Store
 from worker.store.stats import KEPT_DAYS
 
@@ -93,11 +92,6 @@ class Filler:
                 yield b"*3\r\n$6\r\nAPPEND\r\n" + key + bulk(raw[first:last])
             yield b"*3\r\n$8\r\nEXPIREAT\r\n" + key + b"$10\r\n%d\r\n" % expires
 
-
-def forget_lists(store: Store, users: Sequence[str]) -> None:
-    """Delete the lists of ``users``, as if there had been no run yet."""
-    lists.drop(store, users)
-    store.redis.hdel(keyspace.key("generation"), "moment")
 
 
 def expiry(crc: NDArray[np.uint32], bucket: NDArray[np.int64], window_days: int) -> NDArray[np.int64]:

@@ -8,11 +8,12 @@ Starts a private stack, fills it, and prints a table and then, as the last line,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,20 +22,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from redis.exceptions import RedisError
 
-from scripts.bench import capacity, feed_latency, fill, growth, item_year, machine, native, table
-from scripts.bench.nightly_command import nightly
+from scripts.bench import capacity, feed_latency, growth, item_year, machine, native, table
+from scripts.bench.night_site import NightSite
 from scripts.bench.nightly_options import arguments
 from scripts.bench.pipe import PipeError
 from scripts.bench.private_stack import SIGNALS, PrivateStack
 from scripts.stack_process import StackError
 from worker.store.connect import StoreError
 
-EPOCH = date(1970, 1, 1)
-SAY_SECONDS = 10
 NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
 NOTES = (
-    "users_per_second is by the wall clock around the whole command, its start included; the headline is the run over "
-    "lists that exist (runs.again), and runs.first is the same with none there yet",
+    "users_per_second is by the wall clock around the whole command, its start included; the headline is the fastest "
+    "of several runs over lists that exist (runs.again), and runs.first is the same with none there yet",
     "Redis runs as in production (append-only file on); it is made to rewrite that file before each measured run",
     "stage times add up all processes and include waiting for Redis",
     "native_users_per_second is the fastest of several passes over lists that exist, after one that made them; it gets "
@@ -46,32 +45,40 @@ NOTES = (
 
 
 class Bench:
-    """One benchmark on one private stack; its methods are the phases."""
+    """One benchmark; its methods are the phases. ``parts`` end its stacks."""
 
-    def __init__(self, stack: PrivateStack, options: argparse.Namespace) -> None:
-        self._stack, self._options = stack, options
+    def __init__(self, parts: contextlib.ExitStack, options: argparse.Namespace) -> None:
+        self._parts, self._options = parts, options
         self._date = datetime.now(UTC).date()
-        self._start, self._fill_seconds = time.monotonic(), 0.0
+        self._start = time.monotonic()
+        self._stack = parts.enter_context(growth.new_stack(options))
 
     def run(self) -> dict[str, Any]:
         """All phases in order, and the result as it is printed."""
         options, described = self._options, machine.describe(self._stack.store.redis)
-        self._filler = self._ground()
+        self._site = self._new_site(self._stack)
         empty = capacity.used(self._stack)
-        smaller = self._smaller() if options.growth else None
-        filled = self._filled()
-        runs = self._runs()
+        self._site.fill(options.users)
+        filled = capacity.used(self._stack)
+        smaller = growth.Smaller(self._parts, options, self._new_site) if options.growth else None
+        first, *again = self._runs(smaller)
+        fastest = max(again, key=lambda run: run["users_per_second"])
+        fastest["all_users_per_second"] = [run["users_per_second"] for run in again]
         ready = capacity.used(self._stack)
-        memory = {"processes": runs["again"]["memory"], "redis": capacity.redis_memory(self._stack, ready)}
+        memory = {"processes": fastest["memory"], "redis": capacity.redis_memory(self._stack, ready)}
         beside = self._native()
         return {
-            **self._head(runs["again"]["users_per_second"], beside), "runs": runs, "native": beside, "memory": memory,
+            **self._head(fastest["users_per_second"], beside), "runs": {"first": first, "again": fastest},
+            "native": beside, "memory": memory,
             "redis_bytes_per_user": (each := capacity.per_user(self._stack.store, empty, filled, ready, options.users)),
-            "extrapolation": capacity.extrapolated(each["all"], runs["again"]["users_per_second"]),
-            "growth": self._growth(smaller, runs["again"]), "feed": self._feed() if options.feed else None,
+            "extrapolation": capacity.extrapolated(each["all"], fastest["users_per_second"]),
+            "growth": self._growth(smaller, again) if smaller else None, "feed": self._feed() if options.feed else None,
             "data": self._data(), "machine": described, "notes": NOTES,
             "bench_seconds": round(time.monotonic() - self._start, 1),
         }  # fmt: skip
+
+    def _new_site(self, stack: PrivateStack) -> NightSite:
+        return NightSite(stack, self._options, self._date, self._say)
 
     def _head(self, users_per_second: int, beside: dict[str, Any]) -> dict[str, Any]:
         options, slow = self._options, beside["users_per_second"]
@@ -84,78 +91,41 @@ class Bench:
             "ratio_python": round(users_per_second / beside["python_users_per_second"], 2),
         }  # fmt: skip
 
-    def _ground(self) -> fill.Filler:
-        """Catalogue and statistics; users come later."""
-        self._say("writing the catalogue: a year of items and their statistics")
-        store, options = self._stack.store, self._options
-        year = item_year.make((self._date - EPOCH).days, np.random.default_rng([options.seed, 0]))
-        fill.catalogue(store, year)
-        fill.statistics(store, year, np.random.default_rng([options.seed, 1]))
-        return fill.Filler(store, year, options.seen, options.seed)
-
-    def _fill(self, users: int) -> None:
-        start, told = time.monotonic(), 0.0
-        for done in self._filler.fill(users):
-            if time.monotonic() - told > SAY_SECONDS:
-                told = time.monotonic()
-                self._say(f"{done:,} of {users:,} users are in")
-        self._fill_seconds += time.monotonic() - start
-
-    def _smaller(self) -> dict[str, list[dict[str, Any]]]:
-        """Growth as far as it is measured before all users are there."""
-        options, found = self._options, {"by_users": list[Any](), "by_top": list[Any]()}
-        *few, _ = growth.sizes(options.users)
-        for users in few:
-            self._fill(users)
-            self._say(f"growth: {users:,} users")
-            found["by_users"].append(growth.by_users(self._stack, self._date.isoformat(), options))
-        self._say("growth: other sizes of top content")
-        found["by_top"] = growth.by_top(self._stack, self._date.isoformat(), options)
-        return found
-
-    def _filled(self) -> int:
-        """All users, none with a list; what Redis has allocated then."""
-        self._fill(self._options.users)
-        fill.forget_lists(self._stack.store, self._filler.ids)
-        return capacity.used(self._stack)
-
-    def _runs(self) -> dict[str, dict[str, Any]]:
-        runs = {}
-        for name in ("first", "again"):
+    def _runs(self, smaller: growth.Smaller | None) -> list[dict[str, Any]]:
+        """The first run, then several over lists that exist, in turn with those of ``smaller``."""
+        runs = []
+        for name in ["first", *["again"] * self._options.repeats]:
+            if runs and smaller:
+                smaller.turn()
             self._say(f"worker nightly, {name} run over {self._options.users:,} users")
-            runs[name] = nightly(self._stack, self._date.isoformat(), self._options.jobs)
-            self._say(f"{runs[name]['users_per_second']:,} users a second")
-            del runs[name]["between"]
+            runs.append(self._site.night())
+            self._say(f"{runs[-1]['users_per_second']:,} users a second")
+            del runs[-1]["between"]
         return runs
 
     def _native(self) -> dict[str, Any]:
         self._say("the native ways")
-        ids, rng = self._filler.ids, np.random.default_rng([self._options.seed, 4])
+        ids, rng = self._site.filler.ids, np.random.default_rng([self._options.seed, 4])
         chosen = [ids[row] for row in rng.choice(len(ids), min(NATIVE_USERS, len(ids)), replace=False).tolist()]
         return native.measure(self._stack.store, self._stack.redis_pid(), chosen, min(PYTHON_USERS, len(chosen)),
                               self._options.length)
 
-    def _growth(self, smaller: dict[str, list[dict[str, Any]]] | None, again: dict[str, Any]) -> dict[str, Any] | None:
-        if smaller is None:
-            return None
-        self._say(f"growth: {self._options.users:,} users")
-        options = self._options
-        more = [nightly(self._stack, self._date.isoformat(), options.jobs) for _ in range(1, options.repeats)]
-        rows = [*smaller["by_users"], growth.row([again, *more], options.top)]
-        growth.add_further(rows)
-        return {"by_users": rows, "by_top": smaller["by_top"],
-                "further_spread_percent": growth.spread(rows, "further_us_per_user")}
+    def _growth(self, smaller: growth.Smaller, again: list[dict[str, Any]]) -> dict[str, Any]:
+        self._say("growth: other sizes of top content")
+        rows = smaller.by_users(again)
+        return {"by_users": rows, "by_top": smaller.by_top(),
+                "spread_percent": growth.spread(rows, "stages_us_per_user")}
 
     def _feed(self) -> dict[str, Any]:
         options = self._options
         self._say(f"/feed at {options.feed_rate:,.0f} requests a second, idle and during a run")
-        return feed_latency.measure(self._stack, self._filler.ids, self._date.isoformat(), options.jobs,
+        return feed_latency.measure(self._stack, self._site.filler.ids, self._date.isoformat(), options.jobs,
                                     options.feed_rate, options.feed_seconds, options.seed)
 
     def _data(self) -> dict[str, Any]:
-        filler = self._filler
+        filler = self._site.filler
         users = len(filler.ids)
-        return {"fill_seconds": round(self._fill_seconds, 1), "seen_per_user": round(filler.words / users, 1),
+        return {"fill_seconds": round(self._site.fill_seconds, 1), "seen_per_user": round(filler.words / users, 1),
                 "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
 
     def _say(self, what: str) -> None:
@@ -179,9 +149,8 @@ def main(argv: list[str] | None = None) -> int:
     for number in SIGNALS:
         signal.signal(number, _interrupted)
     try:
-        # The gate on a shrinking top is off: measuring other sizes of it shrinks it on purpose.
-        with PrivateStack(top_size=options.top, list_length=options.length, shrink_gate=0.0) as stack:
-            result = Bench(stack, options).run()
+        with contextlib.ExitStack() as parts:
+            result = Bench(parts, options).run()
     except (StackError, StoreError, PipeError, RedisError, OSError) as error:
         print(f"bench-nightly: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ NUMBERS = (
     ("length", 200, "items of a list"),
     ("jobs", 2, "processes of the run"),
     ("seed", 1, "seed of all data"),
-    ("repeats", 3, "runs of each size of which --growth takes the fastest"),
+    ("repeats", 3, "runs over lists that exist, of which the fastest counts; also of each size of --growth"),
 )
 
 

@@ -10,6 +10,7 @@ python scripts/bench/open_loop.py --port 8080 --rate 2000 --tokens FILE --out FI
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import gc
 import itertools
@@ -82,7 +83,8 @@ class Load:
     """The loop: what is due is sent as soon as a connection is free."""
 
     def __init__(self, port: int, rate: float, requests: list[bytes]) -> None:
-        self._free = [Connection(port) for _ in range(CONNECTIONS)]
+        # In turn: nginx closes one that nobody uses for a minute.
+        self._free = collections.deque(Connection(port) for _ in range(CONNECTIONS))
         self._busy: set[Connection] = set()
         self._step, self._requests = 1 / rate, itertools.cycle(requests)
         self.rows: list[tuple[float, float, float, int]] = []
@@ -101,7 +103,7 @@ class Load:
                 self._receive(connection)
 
     def _send(self, due: float) -> None:
-        connection = self._free.pop()
+        connection = self._free.popleft()
         connection.send(due, next(self._requests))
         self._busy.add(connection)
 

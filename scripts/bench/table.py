@@ -66,11 +66,11 @@ def _growth(result: dict[str, Any]) -> Iterator[str]:
     if growth is None:
         return
     yield ""
-    yield f"{'users':>10}{'top':>8}{'seconds':>10}{'us/user':>10}{'cpu us/user':>14}{'each further':>14}"
+    yield f"{'users':>10}{'top':>8}{'seconds':>10}{'us/user':>10}{'cpu us/user':>14}{'stages us/user':>16}"
     for row in [*growth["by_users"], *growth["by_top"]]:
         yield (f"{row['users']:>10,}{row['top']:>8,}{row['seconds']:>10.2f}{row['us_per_user']:>10.2f}"
-               f"{row['cpu_us_per_user']:>14.2f}{row.get('further_us_per_user', ''):>14}")
-    yield (f"processor time of each further user, largest over smallest: {growth['further_spread_percent']} % more")
+               f"{row['cpu_us_per_user']:>14.2f}{row['stages_us_per_user']:>16.2f}")
+    yield f"time of the stages for a user, largest over smallest number of users: {growth['spread_percent']} % more"
 
 
 def _feed(result: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from tests.security.fuzzing import examples, nothing_dies
 from tests.stack_fixture import Stack
 
 # The full form takes minutes a test.
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(7200)
 OPERATIONS = [(path, method, mode) for path, _, methods, _ in ROUTES for method in methods for mode in GenerationMode
               # Without parameters and body there is nothing that could be sent wrongly.
               if mode == GenerationMode.POSITIVE or path != "/api/openapi.json"]

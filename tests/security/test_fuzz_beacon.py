@@ -22,7 +22,7 @@ from worker.store.connect import Store
 from worker.store.items import numbers_of
 
 # The full form takes minutes a test.
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(7200)
 ITEMS = [f"i{n}" for n in range(8)]
 KINDS = ["impression", "click", "dwell", "reaction", "conversion", "hide", "search"]
 _user = (f"fuzz-{n}" for n in itertools.count())

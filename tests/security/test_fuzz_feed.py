@@ -17,7 +17,7 @@ from tests.security.wire import Wire, raw_exchange
 from tests.stack_fixture import Stack
 
 # The full form takes minutes a test.
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(7200)
 CATEGORIES, ITEMS = 6, 90
 # Fields of a cursor by name, as edge/cursor.lua documents them.
 FIELDS = ["version", "list_generation", "generation", "start", "repeats", "stage", "index", "fresh_posted",

@@ -15,6 +15,7 @@ from worker.catalogue import Item, full_record
 from worker.keyspace import key
 from worker.packing import FLAG_HIDDEN, FLAG_REMOVED, KIND_NAMES, META
 from worker.store.connect import Store, StoreError, explained
+from worker.store.strings import read_string
 
 BATCH = 500  # items a call: a few milliseconds in which Redis answers nobody else
 
@@ -85,8 +86,7 @@ def ids_of(store: Store, numbers: Sequence[int]) -> dict[int, str]:
 @explained("Redis")
 def read_meta(store: Store) -> NDArray[Any]:
     """One row an item, shape (items,), dtype META; row ``number - 1``, removed ones included."""
-    client: Any = store.redis
-    return np.frombuffer(client.get(key("meta")) or b"", META)
+    return np.frombuffer(read_string(store.redis, key("meta")), META)
 
 
 @explained("Redis")

@@ -24,7 +24,7 @@ from worker.store.generations import FencedError
 from worker.store.wire import Wire, pack
 
 # One transaction: about half a millisecond of Redis, in which it serves nobody else.
-WINDOW = 256
+WINDOW = 128
 
 Bytes = NDArray[np.uint8]
 # A field of many commands: the same bytes in each, or a row for each (n, width) and which bytes of it count.

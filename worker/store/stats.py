@@ -8,7 +8,7 @@ of a later day. What a run has taken to roll it up has 8 bytes more, the id of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from worker.keyspace import DAY_SECONDS, ITEM_BITS, MAX_ITEM, PARTITIONS
 from worker.packing import STATS, pack_stats, unpack_stats
 from worker.store.connect import Store
 from worker.store.generations import Turn, fenced, refused
+from worker.store.strings import read_string
 
 CODES = {1: "impressions", 2: "clicks", 3: "dwell_ms", 4: "reactions", 5: "conversions", 6: "hides"}
 # What two people counted who turned out to be one: lua/redis/identify.lua takes one of each back.
@@ -25,7 +26,6 @@ TAKEN_BACK = {0: "impressions", 7: "clicks"}
 DWELL = 3
 KEPT_DAYS = 100
 ID_BYTES = 8
-PIECE = 1 << 20  # bytes read at once: a fraction of a millisecond of Redis
 
 
 def roll_up(store: Store, days: Sequence[int], turn: Turn) -> None:
@@ -34,14 +34,12 @@ def roll_up(store: Store, days: Sequence[int], turn: Turn) -> None:
     A day's counts of a partition are renamed under the turn's token; the row that holds them says so; only then the
     renamed key goes. A run that finds a renamed key looks whether the row has it already. Raises what ``fenced`` does.
     """
-    pipe = store.redis.pipeline(transaction=False)
     for day in days:
+        pipe = store.redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
             keys = [keyspace.partition_key(name, partition, day) for name in ("count", "taken")]
             pipe.fcall("nightfeed_take", 2, *keys, turn.token)
-    sizes = pipe.execute()
-    for index, day in enumerate(days):
-        taken = [p for p in range(PARTITIONS) if sizes[index * PARTITIONS + p]]
+        taken = [partition for partition, size in enumerate(pipe.execute()) if size]
         if taken:
             _apply(store, turn, day, taken)
 
@@ -64,22 +62,13 @@ def _not_yet(store: Store, day: int, taken: Sequence[int], applied: NDArray[np.u
              ids: dict[int, int]) -> Iterator[NDArray[Any]]:
     """Rows of the takings that ``applied`` does not hold yet, which is brought up to date, as are their ``ids``."""
     for partition in taken:
-        raw = _read(store, keyspace.partition_key("taken", partition, day))
+        raw = read_string(store.redis, keyspace.partition_key("taken", partition, day))
         if len(raw) < ID_BYTES:  # another run has rolled it up and dropped it
             continue
         ids[partition] = number = int.from_bytes(raw[-ID_BYTES:], "little")
         if applied[partition] != number:
             applied[partition] = number
             yield parse_counts(raw[:-ID_BYTES])
-
-
-def _read(store: Store, key: str) -> bytes:
-    """A string of any length, a piece at a time."""
-    pieces: list[bytes] = []
-    while not pieces or len(pieces[-1]) == PIECE:
-        start = len(pieces) * PIECE
-        pieces.append(cast(bytes, store.redis.getrange(key, start, start + PIECE - 1)))
-    return b"".join(pieces)
 
 
 def parse_counts(raw: bytes) -> NDArray[Any]:
@@ -115,7 +104,7 @@ def merge(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _packed(store: Store, day: int) -> bytes | None:
-    return cast(bytes | None, store.redis.get(keyspace.key("stats", day)))
+    return read_string(store.redis, keyspace.key("stats", day)) or None
 
 
 def peek(store: Store, days: Sequence[int]) -> NDArray[Any]:
@@ -129,14 +118,11 @@ def peek(store: Store, days: Sequence[int]) -> NDArray[Any]:
             pipe.exists(keyspace.partition_key("taken", partition, day))
         there = pipe.execute()
         counting = [p for p in range(PARTITIONS) if there[2 * p]]
-        found += [parse_counts(_read(store, keyspace.partition_key("count", p, day))) for p in counting]
+        found += [parse_counts(read_string(store.redis, keyspace.partition_key("count", p, day))) for p in counting]
         found += _not_yet(store, day, [p for p in range(PARTITIONS) if there[2 * p + 1]], applied, {})
     return merge(found)
 
 
 def totals(store: Store, days: Sequence[int]) -> NDArray[Any]:
     """Rolled-up rows of all ``days`` added up, one row of dtype STATS an item."""
-    pipe = store.redis.pipeline(transaction=False)
-    for day in days:
-        pipe.get(keyspace.key("stats", day))
-    return merge([unpack_stats(raw)[1] for raw in pipe.execute()])
+    return merge([unpack_stats(_packed(store, day))[1] for day in days])

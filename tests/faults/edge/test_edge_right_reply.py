@@ -111,7 +111,7 @@ class Trouble:
             time.sleep(self._random.uniform(0, 0.1))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200 if FULL else 1800)
 def test_every_page_is_its_users_own_whatever_happens_to_redis(fresh_stack: Callable[..., Stack]) -> None:
     """Between beacons of others on the same connections, none of which is lost or written to another."""
     stack = fresh_stack(redis_timeout_ms=TIMEOUT_MS)

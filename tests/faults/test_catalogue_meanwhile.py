@@ -14,7 +14,7 @@ from worker import keyspace
 
 __all__ = ["night"]  # a fixture
 
-PLACES = ["GET meta#1", "nightfeed_claim#1", "MULTI HSET list#80", "nightfeed_switch.* moment#1"] if FULL else [
+PLACES = ["GETRANGE meta#1", "nightfeed_claim#1", "MULTI HSET list#80", "nightfeed_switch.* moment#1"] if FULL else [
     "MULTI HSET list#80"]
 
 
@@ -73,7 +73,7 @@ def test_what_is_posted_during_the_run_is_served_as_fresh_and_known_to_the_next(
         published(night, run_of(subprocess.CompletedProcess([], 0, out))["generation"])
         fresh = {item["id"] for item in night.stack.feed(USERS[3], PAGE)["items"] if item["reason"] == "fresh"}
         # The catalogue is read once: what comes before that is in the lists, what comes after it is fresh.
-        assert fresh == ({"now"} if place == "GET meta#1" else {"now", "late"}), place
+        assert fresh == ({"now"} if place == "GETRANGE meta#1" else {"now", "late"}), place
         pool = night.stack.redis.get(keyspace.key("pool", night.rerun()["generation"]))
         assert number(night, "late") in set(memoryview(pool)[32:].cast("I"))
         assert number(night, "now") <= int.from_bytes(pool[12:16], "little"), "its number is known to the next run"

@@ -25,7 +25,7 @@ STEPS = {
     "MULTI SET stats#1": "taken",
     "nightfeed_drop#1": "taken",
     "MULTI SET stats#7": "taken",
-    "GET meta#1": "rolled up",
+    "GETRANGE meta#1": "rolled up",
     "nightfeed_switch#1": "rolled up",
     "MULTI SET pool#1": "rolled up",
     "nightfeed_switch#2": "planned",

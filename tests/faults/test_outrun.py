@@ -19,7 +19,7 @@ from worker import keyspace
 __all__ = ["night"]  # a fixture
 
 # Where a run stops for longer than its lease lasts.
-PAUSES = ["nightfeed_take#1", "GET stats#2", "MULTI SET stats#2", "nightfeed_drop#2", "nightfeed_switch#1",
+PAUSES = ["nightfeed_take#1", "GETRANGE stats#2", "MULTI SET stats#2", "nightfeed_drop#2", "nightfeed_switch#1",
           "MULTI SET pool#1", "nightfeed_claim#1", "MULTI HSET list#1", "MULTI HSET list#70", "nightfeed_done#9",
           "nightfeed_switch.* moment#1"]  # fmt: skip
 SHORT = ["nightfeed_drop#2", "MULTI HSET list#70", "nightfeed_switch.* moment#1"]

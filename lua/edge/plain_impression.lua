@@ -79,26 +79,24 @@ local function number(text, at)
     return nil
 end
 
--- The place behind `,"position":…` and `,"list":…` at `at`, as far as they are there; nil when one is not right.
+-- The place behind the number at `at`, which is at most `most`; nil when it is not, or too little can follow.
+local function behind_number(text, at, most, stop)
+    local value, after = number(text, at)
+    return value and value <= most and after + REST <= stop and after or nil
+end
+
+-- The place behind `,"position":…` and `,"list":…` at `at`, as far as they are there; false or nil when one is not right.
 local function behind_places(text, at, stop)
-    local value
-    if cast(u32, text + at)[0] == POSI then
-        if cast(u32, text + at + 4)[0] ~= TION or cast(u32, text + at + 8)[0] ~= ON then
+    local words = cast(u32, text + at)
+    if words[0] == POSI then
+        at = words[1] == TION and words[2] == ON and behind_number(text, at + 12, MAX_POSITION, stop)
+        if not at then
             return nil
         end
-        value, at = number(text, at + 12)
-        if not value or value > MAX_POSITION or at + REST > stop then
-            return nil
-        end
+        words = cast(u32, text + at)
     end
-    if cast(u32, text + at)[0] == LI then
-        if cast(u32, text + at + 4)[0] ~= ST then
-            return nil
-        end
-        value, at = number(text, at + 8)
-        if not value or value > MAX_LIST or at + REST > stop then
-            return nil
-        end
+    if words[0] == LI then
+        at = words[1] == ST and behind_number(text, at + 8, MAX_LIST, stop)
     end
     return at
 end

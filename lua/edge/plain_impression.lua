@@ -85,7 +85,7 @@ local function behind_number(text, at, most, stop)
     return value and value <= most and after + REST <= stop and after or nil
 end
 
--- The place behind `,"position":…` and `,"list":…` at `at`, as far as they are there; false or nil when one is not right.
+-- The place behind `,"position":…` and `,"list":…` at `at`, as far as they are there; false or nil when one is wrong.
 local function behind_places(text, at, stop)
     local words = cast(u32, text + at)
     if words[0] == POSI then

@@ -13,7 +13,7 @@ local _M = {}
 local PROBE = { { "FCALL", "nightfeed_ready", 0 } }
 
 local function check_store(reasons)
-    local replies, err = store.exec(PROBE)
+    local replies, err = store.exec(PROBE, store.WRITES)
     if not replies then
         reasons[#reasons + 1] = "Redis does not take writes: " .. err
     end

@@ -124,9 +124,9 @@ end
 local function merge(anonymous, user)
     local now_ms = floor(ngx.now() * 1000)
     local buckets = oldest_first(now_ms)
-    local replies = store.exec({ lend(anonymous, buckets, now_ms) })
+    local replies = store.exec({ lend(anonymous, buckets, now_ms) }, store.WRITES)
     local lent = replies and replies[1]
-    replies = lent and store.exec({ adopt(user, buckets, lent, now_ms) })
+    replies = lent and store.exec({ adopt(user, buckets, lent, now_ms) }, store.WRITES)
     if not replies then
         return nil
     end

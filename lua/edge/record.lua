@@ -265,9 +265,9 @@ end
 local function send(user, events, now_ms)
     local found = gather(events)
     if found.packed == "" and found.oldest >= SHORTEST_MS then
-        return store.send(plain_request(user, found, now_ms), 1)
+        return store.send(plain_request(user, found, now_ms), 1, store.WRITES)
     end
-    return store.exec({ command(user, found, now_ms) })
+    return store.exec({ command(user, found, now_ms) }, store.WRITES)
 end
 
 -- Events from after the person's erasure; the others are dropped, and counted.

@@ -4,14 +4,15 @@
 -- what they ask for into a queue. The next leader, the first in the queue, sends all of it at once, and each gets its
 -- own replies; nobody is answered before Redis has answered. A request that is alone leads, and waits for nobody.
 -- There are several leaders so that nginx has work while Redis is at that of another one; few, so that what is asked
--- at once is asked together.
+-- at once is asked together. What writes has a lane of its own, a queue with its leaders: Redis may hold back writes
+-- alone, while a failover is going on for instance, and no page shall wait behind one.
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool. When Redis is silent, all that wait fail together, so that
 -- nobody waits twice. After a refused connection only the timer of edge.sync tries; requests wait for its success, at
 -- most PAUSE seconds: nginx logs each attempt as an error, and one of a request with the visitor's address.
 --
--- Mutable state, per worker: the queue, and who leads since when.
+-- Mutable state, per worker: the lanes, each with its queue and who leads since when.
 
 local config = require("edge.config").get()
 local metrics = require("edge.metrics")
@@ -41,13 +42,18 @@ local PATIENCE = 2 * STALE
 
 local AUTH = resp.encode({ { "AUTH", config.redis_user, config.redis_password } })
 
-local _M = {}
+local _M = { WRITES = { writes = true } }
 
-local queue, first, last = {}, 1, 0
-local since = {}             -- by place of a leader: when it began, or false
-for place = 1, LEADERS do
-    since[place] = false
+-- since: by place of a leader, when it began, or false
+local function new_lane()
+    local since = {}
+    for place = 1, LEADERS do
+        since[place] = false
+    end
+    return { queue = {}, first = 1, last = 0, since = since }
 end
+
+local reading, writing = new_lane(), new_lane()
 local spare = {}             -- semaphores that nobody uses
 
 local refused = -1
@@ -157,24 +163,24 @@ local function round_trip(jobs, size, limit_ms)
     return false
 end
 
--- The job that has waited longest, or nil.
-local function pop()
-    while first <= last do
-        local job = queue[first]
-        queue[first] = nil
-        first = first + 1
+-- The job of the lane that has waited longest, or nil.
+local function pop(lane)
+    while lane.first <= lane.last do
+        local job = lane.queue[lane.first]
+        lane.queue[lane.first] = nil
+        lane.first = lane.first + 1
         if not job.gone then
             return job
         end
     end
-    first, last = 1, 0
+    lane.first, lane.last = 1, 0
 end
 
 -- `job` and those that wait, as many as fit into one round trip.
-local function gather(job)
+local function gather(lane, job)
     local jobs, size = { job }, 1
     while size < BATCH do
-        local other = pop()
+        local other = pop(lane)
         if not other then
             break
         end
@@ -184,26 +190,27 @@ local function gather(job)
     return jobs, size
 end
 
-local function fail_all(err)
-    local job = pop()
+local function fail_all(lane, err)
+    local job = pop(lane)
     while job do
         job.err = err
         job.semaphore:post(1)
-        job = pop()
+        job = pop(lane)
     end
 end
 
 -- Talks to Redis for `job` and those that wait, at the `place` of a leader; wakes them, and who leads there next.
-local function lead(job, place)
+local function lead(lane, job, place)
+    local since = lane.since
     since[place] = now()
-    local jobs, size = gather(job)
+    local jobs, size = gather(lane, job)
     if not round_trip(jobs, size, timeout_ms) then
-        fail_all(job.err or "another request on the same connection failed")
+        fail_all(lane, job.err or "another request on the same connection failed")
     end
     for i = 2, size do
         jobs[i].semaphore:post(1)
     end
-    local successor = pop()
+    local successor = pop(lane)
     if successor then
         successor.place, since[place] = place, now()
         successor.semaphore:post(1)
@@ -212,9 +219,9 @@ local function lead(job, place)
     end
 end
 
--- A place where nobody leads, or whoever did is lost; nil when there is none.
-local function free_place()
-    local oldest = now() - STALE
+-- A place of the lane where nobody leads, or whoever did is lost; nil when there is none.
+local function free_place(lane)
+    local since, oldest = lane.since, now() - STALE
     for place = 1, LEADERS do
         if not since[place] or since[place] <= oldest then
             return place
@@ -223,14 +230,14 @@ local function free_place()
 end
 
 -- Until a leader has answered for `job`, or made it the leader.
-local function wait(job)
-    if last - first >= QUEUE then
+local function wait(lane, job)
+    if lane.last - lane.first >= QUEUE then
         job.err = "too many requests wait for it"
         return
     end
     job.semaphore = table.remove(spare) or semaphore.new(0)
-    last = last + 1
-    queue[last] = job
+    lane.last = lane.last + 1
+    lane.queue[lane.last] = job
     if job.semaphore:wait(PATIENCE) then
         spare[#spare + 1] = job.semaphore
     else
@@ -243,24 +250,26 @@ local function failed(err)
     return nil, "failed to ask Redis: " .. err
 end
 
--- request: `count` commands as Redis's protocol wants them; opts.timeout_ms: another timeout than redis_timeout_ms, and
--- a connection of one's own; opts.probe: to try even after a refused connection. The replies in the same order, or nil
--- and "failed to …" after which nothing is known to have been stored.
+-- request: `count` commands as Redis's protocol wants them; opts: nil, _M.WRITES where one of them writes, or
+-- opts.timeout_ms, another timeout than redis_timeout_ms, and a connection of one's own; opts.probe: to try even after
+-- a refused connection. The replies in the same order, or nil and "failed to …" after which nothing is known to have
+-- been stored.
 function _M.send(request, count, opts)
     local ago = now() - refused
     if ago >= 0 and ago < PAUSE and not (opts and opts.probe) then
         return failed("it refused a connection a moment ago")
     end
     local job = { request = request, count = count, replies = nil, err = nil, semaphore = nil, place = nil }
-    if opts then
-        round_trip({ job }, 1, opts.timeout_ms or timeout_ms)
+    if opts and opts.timeout_ms then
+        round_trip({ job }, 1, opts.timeout_ms)
     else
-        job.place = free_place()
+        local lane = opts and opts.writes and writing or reading
+        job.place = free_place(lane)
         if not job.place then
-            wait(job)
+            wait(lane, job)
         end
         if job.place then
-            lead(job, job.place)
+            lead(lane, job, job.place)
         end
     end
     if not job.replies then

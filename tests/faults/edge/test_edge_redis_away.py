@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import signal
 import subprocess
 import time
@@ -10,7 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.edge_state import now_ms
+from tests.faults.edge.client import ITEMS
 from tests.faults.edge.load import Load, catalogue
+from tests.faults.edge.raw import Connection, beacon_body, request
 from tests.faults.night import FULL
 from tests.faults.redis_faults import answers, kill_redis
 from tests.stack_fixture import REDIS_AWAY, SHORT_MS, Stack
@@ -64,6 +68,25 @@ def test_while_redis_is_paused_beacons_are_503_and_feeds_go_on(
         load.wait(204)
     assert (load.lost(), load.repeats) == ({}, [])
     load.check_counted()
+
+
+def test_a_page_does_not_wait_behind_writes(fresh_stack: Callable[..., Stack]) -> None:
+    """Redis may hold back writes alone, during a failover for instance: beacons wait for it, pages do not."""
+    stack = fresh_stack(nginx_workers=1, redis_timeout_ms=30_000)
+    catalogue(stack)
+    stack.redis.client_pause(60_000, all=False)
+    with contextlib.ExitStack() as beacons:
+        waiting = [Connection(stack.port) for _ in range(2 * CLIENTS)]
+        for n, connection in enumerate(waiting):
+            beacons.callback(connection.leave)
+            body = beacon_body([{"event": "impression", "item": ITEMS[n], "ts": now_ms()}])
+            connection.send(request("POST", "/beacon", stack.bearer(f"u{n}"), body))
+        stack.until(lambda: stack.redis.info("clients")["blocked_clients"] > 0)
+        pages = [stack.feed(f"u{n}") for n in range(CLIENTS)]
+        assert [page["source"] for page in pages] == ["default"] * CLIENTS
+        assert select.select([each.sock for each in waiting], [], [], 0)[0] == [], "a beacon was answered before"
+        stack.redis.client_unpause()
+        assert [connection.answer().status for connection in waiting] == [204] * len(waiting)
 
 
 def test_while_redis_is_gone_and_reads_its_data_beacons_are_503(edge: Stack) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.api_caller import OPERATIONS, RECORD, TOKENS, Caller, check_problem, put
 from tests.stack_fixture import REDIS_AWAY, Stack
 from worker.store import users
-from worker.store.connect import Store, StoreError, open_store
+from worker.store.connect import Store, open_store
+from worker.store.errors import StoreError
 
 
 @pytest.fixture

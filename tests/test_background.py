@@ -17,11 +17,13 @@ from worker.nightly import background
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 
 
-def look(end: Connection, file: Path | None) -> None:
-    """In a process of its own: step back, and say what that came to."""
+def look(end: Connection, file: Path | None, own: bool) -> None:
+    """In a process of its own: do as processes of the run do, and say what that came to."""
     if file is not None:
         background.AUTOGROUP = file
     before = os.getsid(0)
+    if own:
+        background.leave_session()
     background.step_back()
     end.send((os.getsid(0) == os.getpid() != before, os.getpriority(os.PRIO_PROCESS, 0), *turns()))
 
@@ -34,11 +36,11 @@ def turns() -> tuple[int, int]:
     return policy, runtime
 
 
-def stepped_back(file: Path | None = None) -> tuple[bool, int, int, int]:
+def stepped_back(file: Path | None = None, own: bool = True) -> tuple[bool, int, int, int]:
     """Whether the process has a session of its own, how nice it is, its policy, and the length of its turns."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    process = context.Process(target=look, args=(there, file))
+    process = context.Process(target=look, args=(there, file, own))
     process.start()
     assert here.poll(60)
     found: tuple[bool, int, int, int] = here.recv()
@@ -66,3 +68,11 @@ def test_the_session_is_made_nice_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nothing/there", "."])
 def test_a_host_without_sessions_niceness_will_do(tmp_path: Path, name: str) -> None:
     assert stepped_back(tmp_path / name)[:2] == (True, background.NICE)
+
+
+def test_a_shell_s_session_is_left_as_it_is(tmp_path: Path) -> None:
+    """Ctrl-C there must reach the command, and whatever else is done there is none of its business."""
+    file = tmp_path / "autogroup"
+    file.write_text("")
+    assert stepped_back(file, own=False)[:3] == (False, background.NICE, os.SCHED_BATCH)
+    assert file.read_text() == ""

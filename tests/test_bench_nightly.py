@@ -13,6 +13,7 @@ import pytest
 
 from scripts.bench import native
 from scripts.bench.feed_latency import latency
+from scripts.bench.idle_group import idle_group, inside
 from tests.bench_scratch import processes_of, scratch
 from tests.stack_fixture import ROOT, clean_environ
 
@@ -36,6 +37,19 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     found = latency(rows, (1.0, 1.2), (1.2, 3.0))
     assert (found["requests"], found["errors"], found["max_ms"]) == (2, 1, 1000.0)
     assert found["sent_late_p99_ms"] == pytest.approx(495.0)
+
+
+def test_a_command_runs_in_the_idle_group_that_is_gone_afterwards() -> None:
+    with idle_group() as group:
+        done = subprocess.run(inside(group, ["cat", "/proc/self/cgroup"]), capture_output=True, text=True, check=True)
+        assert group is None or f"/{group.name}\n" in done.stdout
+    assert group is None or not group.exists()
+
+
+def test_without_control_groups_a_command_runs_as_it_is(tmp_path: Path) -> None:
+    with idle_group([tmp_path / "none", tmp_path]) as group:
+        assert (group, inside(group, ["true"])) == (None, ["true"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_line_has_every_figure(scratch: Path) -> None:

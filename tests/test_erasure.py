@@ -14,8 +14,9 @@ from worker import credentials
 from worker.events import Event
 from worker.keyspace import DAY_MS, partition_key, partition_of
 from worker.store import erasures, users
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
 from worker.store.erasures import Erasure
+from worker.store.errors import StoreError
 from worker.store.events import Totals, record
 
 

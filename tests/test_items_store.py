@@ -12,7 +12,8 @@ from tests.stack_fixture import Stack
 from worker.catalogue import check
 from worker.packing import FLAG_REMOVED, META
 from worker.store import items
-from worker.store.connect import Store, StoreError, open_store
+from worker.store.connect import Store, open_store
+from worker.store.errors import StoreError
 from worker.store.item_pages import CHUNK, page
 
 

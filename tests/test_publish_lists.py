@@ -19,7 +19,7 @@ from redis.exceptions import OutOfMemoryError
 from tests.stack_fixture import Stack
 from worker.keyspace import partition_key, partition_of
 from worker.packing import pack_list, unpack_list
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 from worker.store.generations import FencedError
 from worker.store.lists import Lists, pack_fields, publish_lists
 from worker.store.wire import StoreDown, Wire, pack, retrying

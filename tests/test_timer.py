@@ -84,7 +84,7 @@ def test_the_service_runs_this_command_for_this_run_directory(run: Path, tmp_pat
     assert service["Environment"] == f'"NIGHTFEED_RUN={run}"'
     assert (service["Type"], service["User"], service["WorkingDirectory"]) == ("oneshot", ME, str(run))
     assert (service["Restart"], service["RestartSec"], unit["Unit"]["StartLimitBurst"]) == ("on-failure", "60", "5")
-    assert int(service["Nice"]) > 0
+    assert (service["Nice"], service["CPUWeight"]) == ("19", "idle")
     assert int(service["IOSchedulingPriority"]) == 7
     assert (service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "full")
 

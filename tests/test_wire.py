@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.stack_fixture import REDIS_AWAY, Stack
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 from worker.store.wire import StoreDown, Wire, pack, retrying
 
 MEBIBYTE = 1 << 20

@@ -11,7 +11,8 @@ from typing import BinaryIO
 from worker.catalogue import ItemError
 from worker.catalogue.text import Lines
 from worker.events import Event, EventError, check_time, read_event
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
+from worker.store.errors import StoreError
 from worker.store.events import Totals, record
 from worker.store.items import numbers_of
 

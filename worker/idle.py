@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.manifest import BackupError
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 from worker.store.private import private_server
 
 AOF = "appendonlydir"

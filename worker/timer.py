@@ -35,8 +35,8 @@ RestartSec=60
 RestartPreventExitStatus=2
 TimeoutStartSec=12h
 # The edge comes first: for the processor, for the disk, and when memory is short.
-Nice=10
-CPUWeight=20
+Nice=19
+CPUWeight=idle
 IOSchedulingClass=best-effort
 IOSchedulingPriority=7
 OOMScoreAdjust=500

@@ -36,7 +36,7 @@ from scripts.bench.edge_site import Site
 from scripts.bench.pipe import PipeError
 from scripts.bench.private_stack import SIGNALS, PrivateStack
 from scripts.stack_process import StackError
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 
 LENGTH = 200
 NOTES = (

@@ -39,7 +39,7 @@ def measure(stack: PrivateStack, users: list[str], date: str, jobs: int, rate: f
                "--out", str(out)]  # fmt: skip
     with started(command, stdout=subprocess.DEVNULL) as generator:
         time.sleep(WARM_SECONDS)
-        nice = os.getpriority(os.PRIO_PROCESS, generator.pid)
+        real_time = os.sched_getscheduler(generator.pid) == os.SCHED_FIFO
         idle = time.monotonic()
         time.sleep(idle_seconds)
         idle_end = time.monotonic()
@@ -52,7 +52,7 @@ def measure(stack: PrivateStack, users: list[str], date: str, jobs: int, rate: f
         if generator.wait(END_SECONDS) != 0:
             raise StackError("the load generator of the benchmark failed: see its message above")
     rows = np.load(out)
-    return {"generator_nice": nice, **_compared(rows, rate, [(idle, idle_end), (again, again_end)], run)}
+    return {"generator_real_time": real_time, **_compared(rows, rate, [(idle, idle_end), (again, again_end)], run)}
 
 
 def _write_tokens(stack: PrivateStack, users: list[str], file: Path) -> None:
@@ -70,6 +70,7 @@ def _compared(rows: Floats, rate: float, idle: list[tuple[float, float]], run: d
         "p99_ratio": round(loaded["p99_ms"] / quiet["p99_ms"], 2) if quiet["p99_ms"] else None,
         "run_users_per_second": run["users_per_second"],
         "run_seconds": run["command_seconds"],
+        "run_idle_group": run["idle_group"],
     }
 
 

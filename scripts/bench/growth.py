@@ -40,34 +40,39 @@ def row(runs: Sequence[dict[str, Any]], top: int) -> dict[str, Any]:
     }
 
 
-class Smaller:
-    """Sites with fewer users, each on a stack of its own; runs of all sizes take turns: a machine's speed changes."""
+class Sizes:
+    """``site`` and others with fewer users, each on a stack of its own; runs of all sizes take turns.
 
-    def __init__(self, parts: contextlib.ExitStack, options: Namespace,
+    A machine's speed changes meanwhile. Every run has one process: more of them would wait for each other's processor,
+    and few users do not have more.
+    """
+
+    def __init__(self, parts: contextlib.ExitStack, options: Namespace, site: NightSite,
                  make: Callable[[PrivateStack], NightSite]) -> None:
-        self._options, self._sites, self._runs = options, list[NightSite](), list[list[dict[str, Any]]]()
+        self._options, self._sites = options, list[NightSite]()
         for users in sizes(options.users)[:-1]:
-            site = make(parts.enter_context(new_stack(options)))
-            site.fill(users)
-            site.night()  # makes the lists; it does not count
-            self._sites.append(site)
-            self._runs.append([])
+            smaller = make(parts.enter_context(new_stack(options)))
+            smaller.fill(users)
+            smaller.night(1)  # makes the lists; it does not count
+            self._sites.append(smaller)
+        self._sites.append(site)
+        self._runs: list[list[dict[str, Any]]] = [[] for _ in self._sites]
 
     def turn(self) -> None:
         """One run of each."""
         for site, runs in zip(self._sites, self._runs, strict=True):
-            runs.append(site.night())
+            runs.append(site.night(1))
 
-    def by_users(self, again: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """A row for each number of users; those of all of them are given."""
-        return [row(runs, self._options.top) for runs in [*self._runs, again]]
+    def by_users(self) -> list[dict[str, Any]]:
+        """A row for each number of users."""
+        return [row(runs, self._options.top) for runs in self._runs]
 
     def by_top(self) -> list[dict[str, Any]]:
-        """A row for each size of top content, with the most users of these sites."""
+        """A row for each size of top content, with the most users but all of them."""
         runs: dict[int, list[dict[str, Any]]] = {top: [] for top in tops(self._options.top)}
-        for _ in range(self._options.repeats if self._sites else 0):
+        for _ in range(self._options.repeats if len(self._sites) > 1 else 0):
             for top, found in runs.items():
-                found.append(self._sites[-1].night(top_size=top))
+                found.append(self._sites[-2].night(1, top_size=top))
         return [row(found, top) for top, found in runs.items() if found]
 
 

@@ -23,7 +23,7 @@ class NightSite:
 
     def __init__(self, stack: PrivateStack, options: Namespace, day: date, say: Callable[[str], None]) -> None:
         self.stack, self.fill_seconds = stack, 0.0
-        self._day, self._jobs, self._say = day, options.jobs, say
+        self._day, self._say = day, say
         say("writing the catalogue: a year of items and their statistics")
         year = item_year.make((day - EPOCH).days, np.random.default_rng([options.seed, 0]))
         fill.catalogue(stack.store, year)
@@ -39,6 +39,6 @@ class NightSite:
                 self._say(f"{done:,} of {users:,} users are in")
         self.fill_seconds += time.monotonic() - start
 
-    def night(self, **settings: Any) -> dict[str, Any]:
-        """One run of `worker nightly`; what ``nightly_command.nightly`` tells."""
-        return nightly(self.stack, self._day.isoformat(), self._jobs, **settings)
+    def night(self, jobs: int, **settings: Any) -> dict[str, Any]:
+        """One run of `worker nightly` in ``jobs`` processes; what ``nightly_command.nightly`` tells."""
+        return nightly(self.stack, self._day.isoformat(), jobs, **settings)

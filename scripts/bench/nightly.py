@@ -28,7 +28,7 @@ from scripts.bench.nightly_options import arguments
 from scripts.bench.pipe import PipeError
 from scripts.bench.private_stack import SIGNALS, PrivateStack
 from scripts.stack_process import StackError
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 
 NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
 NOTES = (
@@ -39,7 +39,8 @@ NOTES = (
     "native_users_per_second is the fastest of several passes over lists that exist, after one that made them; it gets "
     "each user's seen items in one set and neither mixes, spaces nor checks",
     "other_work_cores are the cores that other programs kept busy during a measurement: near 0, or measure again",
-    "feed latencies count from when a request was due; its generator runs at a higher priority where it may",
+    "feed latencies count from when a request was due; their generator runs at real-time priority where it may",
+    "the command runs in a control group that is idle (cpu.idle), as in the timer's service, where one can be made",
     "statistics and catalogue are the same at every number of users: those of a site that posts 400 items a day",
 )
 
@@ -60,8 +61,10 @@ class Bench:
         empty = capacity.used(self._stack)
         self._site.fill(options.users)
         filled = capacity.used(self._stack)
-        smaller = growth.Smaller(self._parts, options, self._new_site) if options.growth else None
-        first, *again = self._runs(smaller)
+        first, sizes = self._night("first"), None
+        if options.growth:
+            sizes = growth.Sizes(self._parts, options, self._site, self._new_site)
+        again = self._again(sizes)
         fastest = max(again, key=lambda run: run["users_per_second"])
         fastest["all_users_per_second"] = [run["users_per_second"] for run in again]
         ready = capacity.used(self._stack)
@@ -72,7 +75,7 @@ class Bench:
             "native": beside, "memory": memory,
             "redis_bytes_per_user": (each := capacity.per_user(self._stack.store, empty, filled, ready, options.users)),
             "extrapolation": capacity.extrapolated(each["all"], fastest["users_per_second"]),
-            "growth": self._growth(smaller, again) if smaller else None, "feed": self._feed() if options.feed else None,
+            "growth": self._growth(sizes) if sizes else None, "feed": self._feed() if options.feed else None,
             "data": self._data(), "machine": described, "notes": NOTES,
             "bench_seconds": round(time.monotonic() - self._start, 1),
         }  # fmt: skip
@@ -91,16 +94,21 @@ class Bench:
             "ratio_python": round(users_per_second / beside["python_users_per_second"], 2),
         }  # fmt: skip
 
-    def _runs(self, smaller: growth.Smaller | None) -> list[dict[str, Any]]:
-        """The first run, then several over lists that exist, in turn with those of ``smaller``."""
+    def _night(self, name: str) -> dict[str, Any]:
+        self._say(f"worker nightly, {name} run over {self._options.users:,} users")
+        run = self._site.night(self._options.jobs)
+        self._say(f"{run['users_per_second']:,} users a second")
+        del run["between"]
+        return run
+
+    def _again(self, sizes: growth.Sizes | None) -> list[dict[str, Any]]:
+        """Runs over lists that exist, in turn with those of ``sizes``."""
         runs = []
-        for name in ["first", *["again"] * self._options.repeats]:
-            if runs and smaller:
-                smaller.turn()
-            self._say(f"worker nightly, {name} run over {self._options.users:,} users")
-            runs.append(self._site.night())
-            self._say(f"{runs[-1]['users_per_second']:,} users a second")
-            del runs[-1]["between"]
+        for _ in range(self._options.repeats):
+            runs.append(self._night("another"))
+            if sizes:
+                self._say("growth: a run of each size, with one process")
+                sizes.turn()
         return runs
 
     def _native(self) -> dict[str, Any]:
@@ -110,10 +118,10 @@ class Bench:
         return native.measure(self._stack.store, self._stack.redis_pid(), chosen, min(PYTHON_USERS, len(chosen)),
                               self._options.length)
 
-    def _growth(self, smaller: growth.Smaller, again: list[dict[str, Any]]) -> dict[str, Any]:
+    def _growth(self, sizes: growth.Sizes) -> dict[str, Any]:
         self._say("growth: other sizes of top content")
-        rows = smaller.by_users(again)
-        return {"by_users": rows, "by_top": smaller.by_top(),
+        rows = sizes.by_users()
+        return {"by_users": rows, "by_top": sizes.by_top(),
                 "spread_percent": growth.spread(rows, "stages_us_per_user")}
 
     def _feed(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from scripts.bench.idle_group import idle_group, inside
 from scripts.bench.other_work import OtherWork
 from scripts.bench.private_stack import PrivateStack
 from scripts.bench.processes import PeakMemory, started
@@ -23,7 +24,7 @@ TAIL_LINES = 12
 
 
 def nightly(stack: PrivateStack, date: str, jobs: int, **settings: Any) -> dict[str, Any]:
-    """One run of ``date``: its own report, and figures from outside.
+    """One run of ``date``, started as the timer does: its own report, and figures from outside.
 
     ``command_seconds`` are from the start of the command to its end, ``users_per_second`` is by them.
     Raises StackError with what it printed when it fails.
@@ -32,7 +33,8 @@ def nightly(stack: PrivateStack, date: str, jobs: int, **settings: Any) -> dict[
     command = [str(WORKER), "nightly", "--json", "--date", date, "--jobs", str(jobs)]
     environ, start = stack.environ(**settings), time.monotonic()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with OtherWork(stack.redis_pid()) as others, started(command, env=environ, **streams) as process:
+    with (idle_group() as group, OtherWork(stack.redis_pid()) as others,
+          started(inside(group, command), env=environ, **streams) as process):
         with PeakMemory(process.pid) as memory:
             out, err = process.communicate()
         end = time.monotonic()
@@ -42,7 +44,7 @@ def nightly(stack: PrivateStack, date: str, jobs: int, **settings: Any) -> dict[
     report = json.loads(out.splitlines()[-1])
     cpu = {"worker": per_user(others.own_seconds, report), "redis": per_user(others.pid_seconds, report)}
     return {**_figures(report, start, end), "cpu_us_per_user": cpu, "memory": memory.rows(),
-            "other_work_cores": others.cores}
+            "other_work_cores": others.cores, "idle_group": group is not None}
 
 
 def _figures(report: dict[str, Any], start: float, end: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import falcon
 import orjson
 
 from worker.catalogue import ItemError
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 from worker.store.items import CategoriesFullError
 
 MEDIA_PROBLEM = "application/problem+json"

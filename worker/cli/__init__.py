@@ -10,7 +10,7 @@ import click
 
 from worker.config import ConfigError
 from worker.credentials import CredentialsError
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 
 # name on the command line: one line of help, so that --help imports nothing
 COMMANDS = {

@@ -8,7 +8,8 @@ from worker.config import ConfigError
 from worker.credentials import CredentialsError
 from worker.doctor import edge, files, host, nights, server, versions
 from worker.doctor.check import Check, fail
-from worker.store.connect import Store, StoreError, open_store
+from worker.store.connect import Store, open_store
+from worker.store.errors import StoreError
 
 __all__ = ["Check", "examine"]
 

@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from worker.doctor.check import Check, fail, ok, warn
 from worker.doctor.files import stats
 from worker.store import overview
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
+from worker.store.errors import StoreError
 
 KERNEL, HUGE = Path("/proc/sys"), Path("/sys/kernel/mm/transparent_hugepage/enabled")
 BACKLOG = 4096  # as tcp-backlog in redis.conf

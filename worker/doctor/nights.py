@@ -14,7 +14,8 @@ from worker import timer
 from worker.doctor.check import Check, fail, ok, warn
 from worker.status import last_good_run, refused_since
 from worker.store import generations
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
+from worker.store.errors import StoreError
 
 INSTALL = "worker install-timer (or --cron)"
 AHEAD_SECONDS = 60

@@ -17,15 +17,26 @@ SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}  # its number: Python and older 
 
 
 def step_back() -> None:
-    """Give this process, which must not be the first of a process group, the lowest priority there is for it.
+    """Give this process, and those that it will start, the lowest priority there is for them.
 
     Niceness alone counts only among processes of one session where the kernel groups them so (autogroup, see
-    sched(7)): a nice process in a terminal of its own still gets as much as the whole edge. So it gets a session of its
-    own, and that is made nice, too. A kernel without autogroups has no such file.
+    sched(7)): a nice process in a session of its own still gets as much as the whole edge. So such a session, a timer's
+    for instance, is made nice, too; a shell's, which has other things to do, is not. There short turns must do.
     """
-    os.setsid()
     os.nice(NICE)
     _take_short_turns()
+    if os.getsid(0) == os.getpid():
+        _make_session_nice()
+
+
+def leave_session() -> None:
+    """Give this process, which must not be the first of a process group, a session of its own, that is nice."""
+    os.setsid()
+    _make_session_nice()
+
+
+def _make_session_nice() -> None:
+    """A kernel without autogroups has no such file."""
     for _ in range(TRIES):
         try:
             AUTOGROUP.write_text(str(NICE))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.config import Settings
 from worker.keyspace import PARTITIONS
-from worker.nightly.background import step_back
+from worker.nightly.background import leave_session, step_back
 from worker.nightly.partition import Partitions, Task, since_ms
 from worker.nightly.report import Tally, total
 from worker.store import generations, seen
@@ -102,6 +102,7 @@ def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list
 
 def _open(run: Path, settings: Settings, task: Task) -> None:
     global _partitions
+    leave_session()
     step_back()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _partitions = Partitions(open_store(run, settings), task)

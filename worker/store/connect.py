@@ -14,10 +14,7 @@ from redis.retry import Retry
 
 from worker import config, credentials
 from worker.config import Settings
-
-
-class StoreError(Exception):
-    """Redis cannot be reached, or refused a command; the message says which and what to do."""
+from worker.store.errors import StoreError
 
 
 @dataclass(frozen=True)

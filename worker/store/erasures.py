@@ -20,7 +20,8 @@ from typing import Any
 
 from worker.credentials import erasure_keys
 from worker.keyspace import BUCKET_DAYS, DAY_MS, DAY_SECONDS, PARTITIONS, partition_key, partition_of
-from worker.store.connect import Store, StoreError, explained
+from worker.store.connect import Store, explained
+from worker.store.errors import StoreError
 
 LEDGER = "erasures.log"
 # The widest window an event may be late by, and the bucket it falls into.

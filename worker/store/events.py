@@ -26,7 +26,8 @@ from worker.keyspace import (
     user_key,
 )
 from worker.seen_set import CODES, live_mask, packed, word_of
-from worker.store.connect import Store, StoreError, explained
+from worker.store.connect import Store, explained
+from worker.store.errors import StoreError
 
 MAX_EVENTS = 100  # of one user in one call, as many as a beacon
 CALLS = 500  # in one pipeline

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError, WatchError
 
 from worker import keyspace
 from worker.keyspace import PARTITIONS
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
+from worker.store.errors import StoreError
 
 KEPT = 8
 KEPT_RUNS = 90

@@ -14,7 +14,8 @@ from redis.exceptions import ResponseError
 from worker.catalogue import Item, full_record
 from worker.keyspace import key
 from worker.packing import FLAG_HIDDEN, FLAG_REMOVED, KIND_NAMES, META
-from worker.store.connect import Store, StoreError, explained
+from worker.store.connect import Store, explained
+from worker.store.errors import StoreError
 from worker.store.strings import read_string
 
 BATCH = 500  # items a call: a few milliseconds in which Redis answers nobody else

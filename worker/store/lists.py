@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from worker import keyspace
 from worker.packing import LIST_HEADER, VERSION
-from worker.store.connect import Store, StoreError
+from worker.store.connect import Store
+from worker.store.errors import StoreError
 from worker.store.generations import FencedError
 from worker.store.wire import Wire, pack
 

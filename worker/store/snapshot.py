@@ -14,7 +14,8 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.keyspace import KINDS, PARTITIONS, key, partition_key
-from worker.store.connect import Store, StoreError, explained
+from worker.store.connect import Store, explained
+from worker.store.errors import StoreError
 
 PAUSE_MS = 3000  # writers wait for the fork and the sample; at most so long, should this process die meanwhile
 POLL_SECONDS = 0.05

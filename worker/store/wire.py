@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import hiredis
 
 from worker import credentials
-from worker.store.connect import StoreError
+from worker.store.errors import StoreError
 
 Request = bytes | bytearray | memoryview
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ USERS ?= 1000000
 SEEN ?= 170
 TOP ?= 1000
 LENGTH ?= 200
-JOBS ?= 3
+JOBS ?= 4
 GROWTH ?=
 FEED ?=
 # bench-edge: parts (all), users, seconds of each load, how often each is repeated, connections, nginx workers.
@@ -57,7 +57,7 @@ test-faults: ## all fault and attack tests at full length: the night killed at e
 	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest $(IN_PROCESSES) -rP tests/faults tests/security \
 	    tests/test_fraud.py tests/test_client_network_cuts.py
 
-bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=3 GROWTH=1 FEED=1]
+bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=4 GROWTH=1 FEED=1]
 	@scripts/install.sh run
 	@$(PYTHON_IN_VENV) scripts/bench/nightly.py --users $(USERS) --seen $(SEEN) --top $(TOP) --length $(LENGTH) \
 	    --jobs $(JOBS) $(if $(GROWTH),--growth) $(if $(FEED),--feed)

@@ -13,6 +13,7 @@ from worker.keyspace import DAY_MS, partition_key, partition_of, user_key
 from worker.seen_set import packed, word_of
 from worker.store import lists, seen
 from worker.store.connect import open_store
+from worker.store.generations import Turn
 from worker.store.lists import Lists, list_key, publish_lists
 from worker.store.users import forget
 from worker.store.wire import Wire
@@ -58,8 +59,8 @@ def publish(stack: Stack, *users: str) -> None:
     """A list of one entry for each."""
     with Wire(stack.run) as wire:
         for user in users:
-            publish_lists(wire, partition_of(user), 1, Lists([user.encode()], np.array([[1]], np.uint16), np.array([1]),
-                                                             int(time.time()) + 1000, 1, 0))
+            one = Lists([user.encode()], np.array([[1]], np.uint16), np.array([1]), int(time.time()) + 1000, 1, 0)
+            publish_lists(wire, partition_of(user), Turn(1), one)
 
 
 def test_lists_of_whoever_was_not_here_for_the_window_go(stack: Stack) -> None:

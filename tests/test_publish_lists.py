@@ -9,6 +9,7 @@ import string
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from tests.stack_fixture import Stack
 from worker.keyspace import partition_key, partition_of
 from worker.packing import pack_list, unpack_list
 from worker.store.errors import StoreError
-from worker.store.generations import FencedError
-from worker.store.lists import Lists, pack_fields, publish_lists
+from worker.store.generations import FencedError, RestartedError, Turn
+from worker.store.lists import Lists, pack_lists, publish_lists
 from worker.store.wire import StoreDown, Wire, pack, retrying
 
 MADE_AT = 1_790_000_000
@@ -68,7 +69,7 @@ def test_lists_are_written_with_their_expiry(stack: Stack, wire: Wire, window: i
     users = of_partition(9, 40)
     for generation in (7, 8):
         lists = made(users, [(at * 37) % 203 for at in range(40)], generation)
-        publish_lists(wire, 9, 3, lists, window)
+        publish_lists(wire, 9, Turn(3), lists, window)
         assert_published(stack, lists)
     assert stack.redis.hgetall(FENCE) == {b"token": b"3"}
 
@@ -77,17 +78,17 @@ def test_lists_of_one_length_and_nobody(stack: Stack, wire: Wire) -> None:
     """The ordinary night; and a part of a partition without users."""
     users = [user for user in of_partition(9, 300) if len(user) == 30] or of_partition(9, 1)
     lists = made(users, [200] * len(users))
-    publish_lists(wire, 9, 3, lists)
+    publish_lists(wire, 9, Turn(3), lists)
     assert_published(stack, lists)
-    publish_lists(wire, 9, 3, made([], []))
+    publish_lists(wire, 9, Turn(3), made([], []))
 
 
 def test_an_older_run_writes_nothing(stack: Stack, wire: Wire) -> None:
     """The fence is newer; afterwards the wire works on, without a watch or an unread reply."""
     users = of_partition(9, 3)
-    publish_lists(wire, 9, 5, made(users, [2, 2, 2], 5))
+    publish_lists(wire, 9, Turn(5), made(users, [2, 2, 2], 5))
     with pytest.raises(FencedError, match="newer"):
-        publish_lists(wire, 9, 4, made(users, [1, 1, 1], 4))
+        publish_lists(wire, 9, Turn(4), made(users, [1, 1, 1], 4))
     assert_published(stack, made(users, [2, 2, 2], 5))
     assert wire.exchange(pack("PING"), 1) == [b"PONG"]
 
@@ -111,19 +112,48 @@ def test_a_run_that_is_outrun_between_its_look_and_its_write_writes_nothing(stac
     """The second of three windows: the first is written, nothing after it."""
     users = of_partition(9, 6)
     with Interrupted(stack, 2, "FCALL", "nightfeed_fence", 1, FENCE, 6) as wire, pytest.raises(FencedError):
-        publish_lists(wire, 9, 5, made(users, [4] * 6), window=2)
+        publish_lists(wire, 9, Turn(5), made(users, [4] * 6), window=2)
     assert [stack.redis.hexists(LISTS, user) for user in users] == [1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("at", [2, 3])
 @pytest.mark.parametrize("command", [("HSET", FENCE, "report", "x"), ("DEL", FENCE), ("HSET", FENCE, "token", 3)])
-def test_another_change_of_the_fence_only_delays(stack: Stack, command: tuple[object, ...]) -> None:
+def test_another_change_of_the_fence_only_delays(stack: Stack, command: tuple[object, ...], at: int) -> None:
     """A report, a lost or an older fence: the window is written again, and the fence is raised to this run's."""
     users = of_partition(9, 6)
     lists = made(users, [4] * 6)
-    with Interrupted(stack, 2, *command) as wire:
-        publish_lists(wire, 9, 5, lists, window=2)
+    with Interrupted(stack, at, *command) as wire:
+        publish_lists(wire, 9, Turn(5), lists, window=2)
     assert_published(stack, lists)
     assert stack.redis.hget(FENCE, "token") == b"5"
+
+
+def test_the_last_window_is_fenced_too(stack: Stack) -> None:
+    """Outrun just before its last transaction: that is not written, and the wire is as good as new."""
+    users = of_partition(9, 6)
+    with Interrupted(stack, 3, "FCALL", "nightfeed_fence", 1, FENCE, 6) as wire:
+        with pytest.raises(FencedError):
+            publish_lists(wire, 9, Turn(5), made(users, [4] * 6), window=2)
+        assert [stack.redis.hexists(LISTS, user) for user in users] == [1, 1, 1, 1, 0, 0]
+        publish_lists(wire, 9, Turn(6), made(users, [4] * 6), window=2)
+    assert_published(stack, made(users, [4] * 6))
+
+
+def test_no_watch_is_left(stack: Stack, wire: Wire) -> None:
+    """A transaction afterwards is not undone by a change of the fence."""
+    publish_lists(wire, 9, Turn(3), made(of_partition(9, 3), [4] * 3), window=2)
+    stack.redis.hset(FENCE, "report", "x")
+    assert wire.exchange(pack("MULTI") + pack("PING") + pack("EXEC"), 3)[-1] == [b"PONG"]
+
+
+def test_another_redis_than_the_turn_s_gets_nothing(stack: Stack, wire: Wire) -> None:
+    """It was restarted, and may not know the plan of these lists."""
+    users = of_partition(9, 2)
+    with pytest.raises(RestartedError):
+        publish_lists(wire, 9, Turn(3, "of a Redis before"), made(users, [4] * 2))
+    assert not stack.redis.exists(LISTS)
+    publish_lists(wire, 9, Turn(3, wire.server), made(users, [4] * 2))
+    assert_published(stack, made(users, [4] * 2))
 
 
 def test_a_connection_that_is_lost_in_mid_run(stack: Stack) -> None:
@@ -138,9 +168,9 @@ def test_a_connection_that_is_lost_in_mid_run(stack: Stack) -> None:
         mine = next(client["id"] for client in stack.redis.client_list() if client["id"] not in ours)
         wire._command = ("CLIENT", "KILL", "ID", mine)
         with pytest.raises(StoreDown):
-            publish_lists(wire, 9, 5, lists, window=2)
+            publish_lists(wire, 9, Turn(5), lists, window=2)
         assert [stack.redis.hexists(LISTS, user) for user in users] == [1, 1, 0, 0, 0, 0]
-        retrying(lambda: publish_lists(wire, 9, 5, lists, window=2), "lists")
+        retrying(lambda: publish_lists(wire, 9, Turn(5), lists, window=2), "lists")
     assert_published(stack, lists)
 
 
@@ -149,14 +179,14 @@ def test_a_full_redis_is_named(fresh_stack: Any) -> None:
     stack = fresh_stack(redis_maxmemory="16mb")
     users = of_partition(9, 6)
     with Wire(stack.run) as wire:
-        publish_lists(wire, 9, 5, made(users, [4] * 6, 5))
+        publish_lists(wire, 9, Turn(5), made(users, [4] * 6, 5))
         for size in (500_000, 5_000, 50):
             fill(stack, size)
         with pytest.raises(StoreError, match=r"OOM .*raise redis_maxmemory"):
-            publish_lists(wire, 9, 5, made(users, [200] * 6, 6))
+            publish_lists(wire, 9, Turn(5), made(users, [200] * 6, 6))
         assert_published(stack, made(users, [4] * 6, 5))
         stack.redis.delete("filling:500000")
-        publish_lists(wire, 9, 5, made(users, [200] * 6, 6))
+        publish_lists(wire, 9, Turn(5), made(users, [200] * 6, 6))
         assert_published(stack, made(users, [200] * 6, 6))
 
 
@@ -176,11 +206,14 @@ row = st.tuples(user, st.integers(0, 120))
 
 
 @settings(max_examples=60)
-@given(st.lists(row, min_size=1, max_size=20), st.integers(0, 63), st.integers(0, 2**32 - 1))
-def test_the_packed_command_is_that_of_one_field_after_the_other(rows: list[tuple[str, int]], partition: int,
-                                                                 generation: int) -> None:
-    """Any ids and lengths, alike or not."""
+@given(st.lists(row, min_size=1, max_size=20), st.integers(0, 63), st.integers(0, 2**32 - 1), st.integers(1, 21))
+def test_the_packed_commands_are_those_of_one_field_after_the_other(rows: list[tuple[str, int]], partition: int,
+                                                                  generation: int, window: int) -> None:
+    """Any ids and lengths, alike or not, so many in a command; also with several commands packed at once."""
     users, lengths = zip(*rows, strict=True)
     lists, key = made(users, lengths, generation), partition_key("list", partition)
     fields = [(user, pack_list(generation, MADE_AT, lists.entries[at, : lengths[at]])) for at, user in enumerate(users)]
-    assert b"".join(pack_fields(key, lists)) == pack("HSET", key, *itertools.chain(*fields))
+    expected = [pack("HSET", key, *itertools.chain(*fields[at : at + window])) for at in range(0, len(fields), window)]
+    for packed in (1, 2 * window, 512):
+        with mock.patch("worker.store.lists.PACKED", packed):
+            assert list(pack_lists(key, lists, window)) == expected

@@ -9,7 +9,7 @@ NUMBERS = (
     ("seen", 170, "items that each has seen, on average"),
     ("top", 1000, "items of top content"),
     ("length", 200, "items of a list"),
-    ("jobs", 2, "processes of the run"),
+    ("jobs", 4, "processes of the run"),
     ("seed", 1, "seed of all data"),
     ("repeats", 3, "runs over lists that exist, of which the fastest counts; also of each size of --growth"),
 )

@@ -13,8 +13,8 @@ from worker.nightly.background import step_back
 @click.command(help="Score all content and publish the list of every active user. A run belongs to a UTC date and uses "
                     "events before its 00:00; a run that was killed is resumed by the next one of its date.")
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="The run's date (default: today, UTC).")
-@click.option("--jobs", type=click.IntRange(1, 256), default=3 if (os.cpu_count() or 1) > 1 else 1,
-              show_default=True, help="Processes. Redis has enough to do for two or three of them.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=4 if (os.cpu_count() or 1) > 1 else 1,
+              show_default=True, help="Processes. Redis has enough to do for three or four of them.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of all shuffling.")
 @click.option("--join", "joining", is_flag=True, help="Help with the run that is going on, also from another host.")
 @click.option("--dry-run", is_flag=True, help="Make and check every list, write nothing.")

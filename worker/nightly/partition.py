@@ -19,9 +19,9 @@ from worker.nightly.report import Tally
 from worker.packing import POSITION_MASK
 from worker.store import generations, seen
 from worker.store.connect import Store
-from worker.store.generations import RestartedError, Turn
+from worker.store.generations import Turn
 from worker.store.lists import Lists, publish_lists
-from worker.store.wire import Wire, pack, retrying
+from worker.store.wire import Wire, retrying
 
 DAY_MS, DAY_SECONDS = 86_400_000, 86_400
 LIST_SLACK_DAYS = 2
@@ -159,17 +159,10 @@ class Partitions:
         turn, days = self._turn, self._store.settings.window_days + LIST_SLACK_DAYS
         lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64),
                       self._plan.moment + days * DAY_SECONDS, self._plan.generation, self._plan.moment)
-        retrying(lambda: self._publish_once(partition, turn, lists), "publishing lists")
+        retrying(lambda: publish_lists(self._wire, partition, turn, lists), "publishing lists")
         touched = np.flatnonzero(batch.last_seen_ms[rows] >= self._task.touched_ms)
         users = [lists.users[row] for row in touched.tolist()]
         retrying(lambda: seen.compact(self._wire, partition, users), "giving back memory")
-
-    def _publish_once(self, partition: int, turn: Turn, lists: Lists) -> None:
-        """All on one connection, or not at all: a Redis that was restarted may not know the plan of these lists."""
-        self._wire.exchange(pack("PING"), 1)
-        if self._wire.server != turn.server:
-            raise RestartedError
-        publish_lists(self._wire, partition, turn.token, lists)
 
     def _mark_done(self, partition: int, tally: Tally) -> None:
         if self._turn is not None:

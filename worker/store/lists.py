@@ -10,7 +10,7 @@ written while their user was erased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,11 +21,12 @@ from worker import keyspace
 from worker.packing import LIST_HEADER, VERSION
 from worker.store.connect import Store
 from worker.store.errors import StoreError
-from worker.store.generations import FencedError
+from worker.store.generations import FencedError, RestartedError, Turn
 from worker.store.wire import Wire, pack
 
-# One transaction: about half a millisecond of Redis, in which it serves nobody else.
-WINDOW = 128
+# Lists of one transaction: about a quarter of a millisecond of Redis, in which it serves nobody else.
+WINDOW = 64
+PACKED = 512  # lists that are packed at once: what that costs once is then little for each window
 
 Bytes = NDArray[np.uint8]
 # A field of many commands: the same bytes in each, or a row for each (n, width) and which bytes of it count.
@@ -58,25 +59,38 @@ def list_key(user: str) -> str:
     return keyspace.partition_key("list", keyspace.partition_of(user))
 
 
-def publish_lists(wire: Wire, partition: int, token: int, lists: Lists, window: int = WINDOW) -> None:
+def publish_lists(wire: Wire, partition: int, turn: Turn, lists: Lists, window: int = WINDOW) -> None:
     """Write ``lists``, ``window`` at a time, each window whole or not at all; doing it again changes nothing.
 
-    Raises FencedError when a newer run has begun, StoreDown or StoreError (see Wire.exchange) when Redis fails; the
-    windows before that are written.
+    All on one connection, or not at all: a Redis that was restarted may not know the plan of these lists.
+
+    Raises RestartedError when it is not the Redis of the turn, FencedError when a newer run has begun, StoreDown or
+    StoreError (see Wire.exchange) when Redis fails; the windows before that are written.
     """
-    fence = _Fence(wire, partition, token)
-    fence.check(wire.exchange(fence.request, 2))
-    for start in range(0, len(lists.users), window):
-        key = keyspace.partition_key("list", partition)
-        fields = pack_fields(key, lists.part(slice(start, start + window)))
-        expire = pack("EXPIREAT", key, lists.expires)
-        request = b"".join([pack("MULTI"), *fields, expire, pack("EXEC"), fence.request])
-        while True:
-            *_, written, watched, stored = wire.exchange(request, 6)
-            fence.check([watched, stored])
-            if written is not None:
-                break
-    wire.exchange(pack("UNWATCH"), 1)
+    if not lists.users:
+        return
+    fence, key = _Fence(wire, partition, turn.token), keyspace.partition_key("list", partition)
+    fence.watch()
+    if turn.server and wire.server != turn.server:
+        wire.close()
+        raise RestartedError
+    expire = pack("EXPIREAT", key, lists.expires)
+    left = len(lists.users)
+    for command in pack_lists(key, lists, window):
+        write = [pack("MULTI"), command, expire, pack("EXEC")]
+        left -= window
+        if left > 0:
+            # The look at the fence that the next window needs goes along.
+            request = b"".join([*write, fence.request])
+            written = False
+            while not written:
+                *replies, watched, stored = wire.exchange(request, 6)
+                fence.check([watched, stored])
+                written = replies[-1] is not None
+        else:
+            request = b"".join(write)
+            while wire.exchange(request, 4)[-1] is None:
+                fence.watch()
 
 
 class _Fence:
@@ -86,6 +100,10 @@ class _Fence:
         self._wire, self._token = wire, token
         self._key = keyspace.partition_key("fence", partition)
         self.request = pack("WATCH", self._key) + pack("HGET", self._key, "token")
+
+    def watch(self) -> None:
+        """Watch it until the next transaction. Raises as ``check``."""
+        self.check(self._wire.exchange(self.request, 2))
 
     def check(self, replies: list[object]) -> None:
         """``replies`` to the request. Raises FencedError when a newer run has begun; an older fence is raised."""
@@ -112,15 +130,25 @@ def _token(stored: object) -> int:
     return int(stored) if isinstance(stored, bytes) else 0
 
 
-def pack_fields(key: str, lists: Lists) -> list[bytes | memoryview]:
-    """``HSET key <user> <list> …`` of all users, as Redis's protocol wants it, without Python for each."""
+def pack_lists(key: str, lists: Lists, window: int = WINDOW) -> Iterator[bytes]:
+    """``HSET key <user> <list> …`` of ``window`` users each, as Redis's protocol wants it, without Python for each."""
+    name = b"HSET\r\n$%d\r\n%s\r\n" % (len(key), key.encode())
+    block = max(PACKED // window, 1) * window
+    for first in range(0, len(lists.users), block):
+        data, ends = _fields(lists.part(slice(first, first + block)))
+        for start in range(0, len(ends) - 1, window):
+            stop = min(start + window, len(ends) - 1)
+            yield b"*%d\r\n$4\r\n" % (2 + 2 * (stop - start)) + name + data[ends[start] : ends[stop]]
+
+
+def _fields(lists: Lists) -> tuple[memoryview, list[int]]:
+    """Users and lists as arguments, and where in them each user begins, with their end."""
     users = lists.users
     sizes = np.fromiter(map(len, users), np.int64, len(users))
-    head = b"*%d\r\n$4\r\nHSET\r\n$%d\r\n%s\r\n" % (2 + 2 * len(users), len(key), key.encode())
-    return [head, _joined(len(users), [
+    return _joined(len(users), [
         b"$", _numbers(sizes), b"\r\n", _words(users, sizes), b"\r\n$", _numbers(LIST_HEADER.size + 2 * lists.lengths),
         b"\r\n", *_values(lists), b"\r\n",
-    ])]  # fmt: skip
+    ])  # fmt: skip
 
 
 def _values(lists: Lists) -> list[Field]:
@@ -154,8 +182,8 @@ def _numbers(numbers: NDArray[np.int64]) -> Field:
     return cells, None if numbers.min() >= powers[0] else powers <= numbers[:, None]
 
 
-def _joined(rows: int, fields: Sequence[Field]) -> memoryview:
-    """The fields of each row one after the other, row after row."""
+def _joined(rows: int, fields: Sequence[Field]) -> tuple[memoryview, list[int]]:
+    """The fields of each row one after the other, row after row; where each row begins, and the end of the last."""
     columns = [(np.frombuffer(field, np.uint8), None) if isinstance(field, bytes) else field for field in fields]
     ends = np.cumsum([cells.shape[-1] for cells, _ in columns])
     table = np.empty((rows, ends[-1]), np.uint8)
@@ -164,7 +192,9 @@ def _joined(rows: int, fields: Sequence[Field]) -> memoryview:
         table[:, end - cells.shape[-1] : end] = cells
         if keep is not None and kept is not None:
             keep[:, end - cells.shape[-1] : end] = kept
-    return (table.reshape(-1) if keep is None else table[keep]).data
+    if keep is None:
+        return table.reshape(-1).data, list(range(0, table.size + 1, table.shape[1]))
+    return table[keep].data, [0, *np.cumsum(keep.sum(axis=1)).tolist()]
 
 
 def drop(store: Store, users: Iterable[str]) -> None:

@@ -62,6 +62,7 @@ class Wire:
         self._run, self._timeout_s = run, timeout_s
         self._path = run / "sock/redis.sock"
         self._socket: socket.socket | None = None
+        self._replies = self._both = select.poll()  # what is waited for; of the socket when there is one
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._refused: list[str] = []
 
@@ -107,6 +108,9 @@ class Wire:
         self._socket.settimeout(self._timeout_s)
         self._socket.connect(str(self._path))
         self._socket.setblocking(False)
+        self._replies, self._both = select.poll(), select.poll()
+        self._replies.register(self._socket, select.POLLIN)
+        self._both.register(self._socket, select.POLLIN | select.POLLOUT)
         _, info = self._exchange(pack("AUTH", "worker", password) + pack("INFO", "server"), 2)
         match = re.search(rb"run_id:(\w+)", info)
         self.server = match[1].decode() if match else ""
@@ -116,15 +120,15 @@ class Wire:
         reader = hiredis.Reader(replyError=self._note)
         reader.setmaxbuf(0)
         reader.feed(b"*%d\r\n" % count)
-        pending = memoryview(request)
-        ready = select.poll()
-        ready.register(self._socket, select.POLLIN | select.POLLOUT)
+        pending = self._send(memoryview(request))
+        found: Any = False
         # Both directions at once: were all sent first, both sides' buffers could fill and each wait for the other.
-        while (found := self._receive(reader)) is False:
-            if pending and not (pending := self._send(pending)):
-                ready.modify(self._socket, select.POLLIN)
-            if not ready.poll(self._timeout_s * 1000):
+        while found is False:
+            if not (self._both if pending else self._replies).poll(self._timeout_s * 1000):
                 raise TimeoutError(f"silent for {self._timeout_s:g} s")
+            found = self._receive(reader)
+            if pending:
+                pending = self._send(pending)
         if reader.has_data():
             raise ConnectionError("it gave more answers than it was asked for")
         if self._refused:

@@ -43,7 +43,7 @@ def measure(stack: PrivateStack, users: list[str], date: str, jobs: int, rate: f
         idle = time.monotonic()
         time.sleep(idle_seconds)
         idle_end = time.monotonic()
-        run = nightly(stack, date, jobs)
+        run = nightly(stack, date, jobs, watch=False)
         time.sleep(AFTER_SECONDS)  # what was due during the run may still be on its way
         again = time.monotonic()
         time.sleep(idle_seconds)

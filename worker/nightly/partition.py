@@ -185,6 +185,9 @@ class Partitions:
             items = self._plan.pool[made.entries[row, : made.lengths[row]] & np.uint16(POSITION_MASK)]
             known = set(members[offsets[row] : offsets[row + 1]].tolist())
             faults += gates.check_list(user.decode(), items.tolist(), known, live)
+        # Partitions are checked by this; here it is checked, too, and loaded before processes are forked.
+        if (repeats := self._composer.count_repeats(made, members, offsets)) and not faults:
+            faults.append(f"{repeats} repeats are counted in lists that have none")
         violations = self._composer.count_avoidable(made)
         return faults + ([f"{violations} spacing violations that an order would avoid"] if violations else [])
 

@@ -64,7 +64,7 @@ class Stack:
             unix_socket_path=str(self.run / "sock/redis.sock"), username="worker",
             password=self.credentials.redis["worker"],
         )  # fmt: skip
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+        self.http = self._client()
         return self
 
     def close(self) -> None:
@@ -74,6 +74,16 @@ class Stack:
             self.http.close()
             self.redis.close()
         shutil.rmtree(self.run)
+
+    def _client(self, kept: int = 20) -> httpx.Client:
+        """``kept``: connections that are used again."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_S, limits=httpx.Limits(max_keepalive_connections=kept))
+
+    def reload(self) -> None:
+        """Have nginx start new workers. The old ones close connections at any moment, so none is kept from here on."""
+        self.http.close()
+        self.http = self._client(kept=0)
+        self.signal("nginx", signal.SIGHUP)
 
     def script(self, action: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``python scripts/stack.py <action>`` on this stack."""

@@ -23,7 +23,7 @@ __all__ = ["scratch"]  # a fixture
 
 FULL = os.environ.get("NIGHTFEED_FAULTS") == "full"
 SHORT_PARTS = ("beacon20", "feed", "mixed", "open")
-SMALL = ["--users", "300", "--seen", "30", "--seconds", "0.5", "--repeats", "1", "--connections", "8",
+SMALL = ["--users", "3000", "--seen", "30", "--seconds", "0.5", "--repeats", "1", "--connections", "8",
          "--open-connections", "150"]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_the_last_line_has_every_figure_and_counts_are_honest(scratch: Path) -> 
     assert set(parts) <= set(result)
     assert result["page"]["sources"] == {"list": 200}
     assert result["page"]["items"] == 20
-    assert result["data"]["lists"] == 300
+    assert result["data"]["lists"] == 3000
     assert list(scratch.iterdir()) == []
     if FULL:
         check_the_rest(result)

@@ -202,7 +202,7 @@ def test_without_redis_who_said_no_gets_what_the_edge_knows(site: Site) -> None:
     site.stack.signal("redis", signal.SIGSTOP)
     try:
         assert shown(impersonal(site.stack, headers)) == "c b a"
-        site.stack.signal("nginx", signal.SIGHUP)
+        site.stack.reload()
         site.stack.until(lambda: impersonal(site.stack, headers, n=2)["source"] == "fallback")
         page = impersonal(site.stack, headers, n=2)
         assert (shown(page), page["generation"]) == ("c b", 4)

@@ -52,7 +52,7 @@ def test_new_nginx_workers_answer_without_redis(site: Site) -> None:
     site.stack.signal("redis", signal.SIGSTOP)
     try:
         old = set(workers(site.stack))
-        site.stack.signal("nginx", signal.SIGHUP)
+        site.stack.reload()
         site.stack.until(lambda: len(set(workers(site.stack)) - old) == 2)
         with httpx.Client(base_url=site.stack.url, timeout=PATIENCE_S) as client:
             bearer = site.stack.bearer("reloaded")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ def rotate(stack: Stack, **changes: Any) -> None:
     """Replace the token keys, and have nginx read them."""
     path = stack.run / "secrets/tokens.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    stack.signal("nginx", signal.SIGHUP)
+    stack.reload()
 
 
 def test_a_token_of_an_old_key_is_accepted_and_reissued(fresh_stack: Callable[..., Stack]) -> None:
@@ -60,7 +59,7 @@ def test_a_broken_keyring_stops_the_start_and_not_what_runs(fresh_stack: Callabl
     stack = fresh_stack()
     stack.expect_log(r"init_by_lua error|tokens\.json")
     (stack.run / "secrets/tokens.json").write_text(content)
-    stack.signal("nginx", signal.SIGHUP)
+    stack.reload()
     stack.until(lambda: "tokens.json" in (stack.run / "log/nginx-error.log").read_text())
     assert send(stack, bearer(stack.token("u1"))).status_code == 204
     assert list(users(stack)) == ["u1"]

@@ -107,10 +107,11 @@ local function switch(keys, args)
 end
 
 -- Seen sets in no more memory than they need: what APPEND has touched has as much again to spare. Keys: seen sets.
+-- Not by GET: a run counts those to know whether visitors are there (worker/nightly/courtesy.py).
 local function compact(keys)
     for _, key in ipairs(keys) do
-        local words = redis.call('GET', key)
-        if words then
+        local words = redis.call('GETRANGE', key, 0, -1)
+        if words ~= '' then
             redis.call('SET', key, words, 'KEEPTTL')
         end
     end

@@ -16,6 +16,7 @@ from scripts.bench.edge_usage import Usage
 from scripts.bench.edge_wrk import Report
 from scripts.bench.other_work import OtherWork
 from scripts.bench.processes import descendants
+from scripts.stack_process import StackError
 
 Answers = dict[tuple[str, int], int]
 EXPECTED = {("beacon", 204), ("feed", 200), ("metrics", 200)}
@@ -79,7 +80,10 @@ class Loader:
                 "seconds": options.seconds, "threads": options.threads, "full": int(options.browser_headers)}
 
     def _visits(self, port: int, beacons: int, others: int, events: int, pid: int = 0) -> Load:
-        return self._run("visits.lua", port, "/", self.visits(beacons, others, events), pid)
+        load = self._run("visits.lua", port, "/", self.visits(beacons, others, events), pid)
+        if not load.count and not load.faults:
+            raise StackError("nothing was sent: all users have had all new items; measure with more users")
+        return load
 
     def _run(self, script: str, port: int, path: str, more: dict[str, object], pid: int = 0) -> Load:
         options, families = self._options, self._families(pid)

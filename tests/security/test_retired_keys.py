@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 
@@ -20,7 +19,7 @@ def install(stack: Stack, ring: Keyring) -> None:
     before = worker_pids(stack)
     keys = {name: key.hex() for name, key in ring.keys.items()}
     (stack.run / "secrets/tokens.json").write_text(json.dumps({"current": ring.current, "keys": keys}))
-    stack.signal("nginx", signal.SIGHUP)
+    stack.reload()
     stack.until(lambda: not worker_pids(stack) & before and len(worker_pids(stack)) == 2)
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.synchronize import Lock
 
 import numpy as np
 import orjson
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from worker.nightly import gates
 from worker.nightly.composer import Made, Members, composer, decoder
+from worker.nightly.courtesy import Courtesy
 from worker.nightly.plan import Plan
 from worker.nightly.report import Tally
 from worker.packing import POSITION_MASK
@@ -21,7 +23,7 @@ from worker.store import generations, seen
 from worker.store.connect import Store
 from worker.store.generations import Turn
 from worker.store.lists import Lists, publish_lists
-from worker.store.wire import Wire, retrying
+from worker.store.wire import Wire, pack, retrying
 
 DAY_MS, DAY_SECONDS = 86_400_000, 86_400
 LIST_SLACK_DAYS = 2
@@ -59,11 +61,13 @@ class Task:
 class Partitions:
     """Makes the lists of partitions, in one process."""
 
-    def __init__(self, store: Store, task: Task) -> None:
+    def __init__(self, store: Store, task: Task, lock: Lock | None = None) -> None:
+        """``lock``: of all processes of the run, see Courtesy."""
         self._store, self._task, self._plan, self._turn = store, task, task.plan, task.turn
         self._composer, self._decode = composer(task.plan, store.settings), decoder(store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
-        self._wire = Wire(store.run)
+        self._courtesy = Courtesy(lock)
+        self._wire = Wire(store.run, around=self._courtesy)
         self._room: Made | None = None  # memory of the largest batch, written over by the next ones
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -84,6 +88,7 @@ class Partitions:
         counts = {partition: Tally() for partition in self._claim(partitions)}
         work = Tally()
         for batch in self._batches(list(counts)):
+            self._courtesy.look(lambda: retrying(self._commandstats, "reading statistics"))
             made = self._made(batch, work)
             with work.timed("publish_s"):
                 # A process that was held up for longer than its claim has lost it: others do that partition.
@@ -121,6 +126,10 @@ class Partitions:
                     users, times, rows = [], [], []
         if users:
             yield Batch(users, np.concatenate(times), rows)
+
+    def _commandstats(self) -> bytes:
+        [stats] = self._wire.exchange(pack("INFO", "commandstats"), 1)
+        return bytes(stats)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
         words, offsets = retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows), "reading seen sets")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Lock
 from pathlib import Path
 
 from worker.config import Settings
@@ -75,7 +76,7 @@ def _run_groups(store: Store, task: Task, groups: list[list[int]], jobs: int, us
     # Forks have the modules and the machine code already, which take a fresh process more than a second. They use
     # nothing that was open before: each opens connections of its own, and the lease's thread stays with the parent.
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, context, _open, (store.run, store.settings, task)) as executor:
+    with ProcessPoolExecutor(jobs, context, _open, (store.run, store.settings, task, context.Lock())) as executor:
         futures = [executor.submit(_run, group) for group in groups]
         try:
             yield from filter(None, (future.result() for future in as_completed(futures)))
@@ -100,12 +101,12 @@ def grouped(partitions: Sequence[int], counts: Sequence[int], size: int) -> list
     return groups
 
 
-def _open(run: Path, settings: Settings, task: Task) -> None:
+def _open(run: Path, settings: Settings, task: Task, lock: Lock) -> None:
     global _partitions
     leave_session()
     step_back()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _partitions = Partitions(open_store(run, settings), task)
+    _partitions = Partitions(open_store(run, settings), task, lock)
 
 
 def _end_with_parent() -> None:

@@ -56,11 +56,12 @@ class Wire:
     acknowledged in its last two seconds may be lost.
     """
 
-    def __init__(self, run: Path, timeout_s: float = TIMEOUT_S) -> None:
-        """``timeout_s``: how long Redis may be silent before the connection is given up."""
+    def __init__(self, run: Path, timeout_s: float = TIMEOUT_S,
+                 around: contextlib.AbstractContextManager[None] | None = None) -> None:
+        """``timeout_s``: how long Redis may be silent before the connection is given up. ``around``: each exchange."""
         self.server = ""
         self._run, self._timeout_s = run, timeout_s
-        self._path = run / "sock/redis.sock"
+        self._path, self._around = run / "sock/redis.sock", around or contextlib.nullcontext()
         self._socket: socket.socket | None = None
         self._replies = self._both = select.poll()  # what is waited for; of the socket when there is one
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
@@ -93,7 +94,8 @@ class Wire:
         try:
             if self._socket is None:
                 self._open()
-            return self._exchange(request, count)
+            with self._around:
+                return self._exchange(request, count)
         except (OSError, hiredis.ProtocolError) as error:
             self.close()
             raise StoreDown(f"Redis at {self._path} does not answer ({error}): is the stack up (make up), and "

@@ -6,6 +6,7 @@ was made from. All of them share a few connections to the edge, and the edge's f
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -41,9 +42,11 @@ class Reader:
         self.wrong: list[str] = []
         self._own, self._random = own, random.Random(seed)
 
-    def run(self, requests: int) -> None:
-        """So many requests."""
-        for burst in range(requests // BURST):
+    def run(self, requests: int, enough: Callable[[], bool]) -> None:
+        """So many requests, and more until there was trouble ``enough``: a fast machine is soon through."""
+        for burst in itertools.count():
+            if burst * BURST >= requests and enough():
+                return
             if burst % BURSTS == 0:
                 connection = Connection(self._own.port, 30)
             users = self._random.choices(range(USERS), k=BURST)
@@ -100,6 +103,10 @@ class Trouble:
         self._ended.set()
         self._thread.join()
 
+    def enough(self) -> bool:
+        """Whether Redis was silent, and connections cut, more than ten times."""
+        return min(self.done["all"], self.done["kill"]) > 10
+
     def _run(self) -> None:
         while not self._ended.is_set():
             what = self._random.choice(["all", "writes", "kill"])
@@ -118,8 +125,9 @@ def test_every_page_is_its_users_own_whatever_happens_to_redis(fresh_stack: Call
     stack.expect_log(REDIS_AWAY)
     own = Own(Site(stack))
     readers = [Reader(own, seed) for seed in range(READERS)]
-    threads = [threading.Thread(target=reader.run, args=(REQUESTS // READERS,)) for reader in readers]
     with Load(stack, clients=2) as load, Trouble(stack) as trouble:
+        threads = [threading.Thread(target=reader.run, args=(REQUESTS // READERS, trouble.enough))
+                   for reader in readers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -127,6 +135,6 @@ def test_every_page_is_its_users_own_whatever_happens_to_redis(fresh_stack: Call
     sources = sum((reader.sources for reader in readers), Counter())
     print(dict(sources), dict(trouble.done), dict(load.answers))
     assert [wrong for reader in readers for wrong in reader.wrong[:2]] == []
-    assert sum(sources.values()) == REQUESTS // READERS // BURST * BURST * READERS
+    assert sum(sources.values()) >= REQUESTS
     assert min(sources["list"], sources["fallback"], trouble.done["all"], trouble.done["kill"]) > 10
     assert (load.lost(besides=USERS * len(SEEN)), load.repeats) == ({}, [])

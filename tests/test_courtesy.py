@@ -101,6 +101,13 @@ def test_it_pauses_for_as_long_as_the_request_took(clock: Clock) -> None:
     assert len(clock.slept) == 1
 
 
+def test_it_does_not_wait_twice_for_a_redis_that_was_away(clock: Clock) -> None:
+    polite = Courtesy()
+    with polite:
+        clock.now += 30
+    assert clock.slept == [courtesy.LONGEST_S]
+
+
 def ask(lock: Lock, end: Connection, times: int) -> None:
     """Requests that take a millisecond: when each began and ended."""
     polite = Courtesy(lock)

@@ -16,6 +16,7 @@ from types import TracebackType
 FIRST_SECONDS, LOOK_SECONDS = 0.05, 0.25
 BUSY = 100.0  # pages a second from which on there is somebody to make room for
 PATIENCE_S = 1.0
+LONGEST_S = 0.01  # of a pause: what took longer did not keep Redis busy, but waited until it was back
 # The edge reads a seen set for each page and beacon; while it makes lists, a run has no GET.
 PAGES = re.compile(rb"cmdstat_get:calls=(\d+)")
 
@@ -51,7 +52,7 @@ class Courtesy:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         if self._began:
-            time.sleep(time.monotonic() - self._began)
+            time.sleep(min(time.monotonic() - self._began, LONGEST_S))
             self._began = 0.0
         if self._held and self._lock is not None:
             self._lock.release()

@@ -19,7 +19,7 @@ Visitors = tuple[list[bytes], NDArray[np.int64]]
 
 SCANNED = 500  # users of a page: a quarter of a millisecond
 # Users asked for at once: their replies still lie in the processor's cache when they are taken apart, and Redis is
-# never held up by more than a few hundred kilobytes of them.
+# never held up by more than some tens of kilobytes of them.
 WINDOW = 64
 COMPACTED = 32  # users of one call: half a millisecond, or less
 

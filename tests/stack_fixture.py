@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -191,6 +192,16 @@ class Stack:
             assert time.monotonic() < deadline, f"still not so after {seconds} s"
             time.sleep(0.02)
         return result
+
+    @classmethod
+    def settles(cls, read: Callable[[], Any], expected: Any) -> None:
+        """``read()`` gives what is expected within 2 s: nginx counts a request when its answer is on its way already.
+
+        What is counted too often stays wrong.
+        """
+        with contextlib.suppress(AssertionError):
+            cls.until(lambda: read() == expected, 2)
+        assert read() == expected
 
     # --- logs ---------------------------------------------------------------------------------------------------
 

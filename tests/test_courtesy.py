@@ -15,7 +15,7 @@ import pytest
 from tests.night_site import filled, run
 from tests.stack_fixture import Stack
 from worker.nightly import courtesy
-from worker.nightly.courtesy import Courtesy, pages_served
+from worker.nightly.courtesy import Courtesy, Glance, pages_served
 from worker.store.wire import Wire, pack
 
 __all__ = ["filled"]  # a fixture
@@ -56,6 +56,24 @@ def test_it_makes_room_until_it_knows_that_nobody_is_there(clock: Clock) -> None
     assert polite.making_room
     clock.now += 0.06
     polite.look(lambda: stats(5))  # 83 a second
+    assert not polite.making_room
+
+
+@pytest.mark.parametrize(("pages", "room"), [(1019, False), (1021, True)])
+def test_who_looked_earlier_knows_at_once(clock: Clock, pages: int, room: bool) -> None:
+    """Here 0.2 s before the process began."""
+    polite = Courtesy(earlier=Glance(1000, clock.now - 0.2))
+    polite.look(lambda: stats(pages))
+    assert polite.making_room == room
+
+
+def test_a_moment_is_not_enough_to_know(clock: Clock) -> None:
+    """One page within 5 ms says nothing; a run that is resumed begins at once."""
+    polite = Courtesy(earlier=Glance(1000, clock.now - 0.005))
+    polite.look(lambda: stats(1000))
+    assert polite.making_room
+    clock.now += 0.05
+    polite.look(lambda: stats(1000))
     assert not polite.making_room
 
 

@@ -10,8 +10,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.synchronize import Lock
+from pathlib import Path
 from types import TracebackType
+
+from worker.store.wire import Wire, pack, retrying
 
 FIRST_SECONDS, LOOK_SECONDS = 0.05, 0.25
 BUSY = 100.0  # pages a second from which on there is somebody to make room for
@@ -21,17 +26,26 @@ LONGEST_S = 0.01  # of a pause: what took longer did not keep Redis busy, but wa
 PAGES = re.compile(rb"cmdstat_get:calls=(\d+)")
 
 
+@dataclass(frozen=True)
+class Glance:
+    """How many pages the edge had asked for, and when that was, by the host's monotonic clock (s)."""
+
+    pages: int
+    at: float
+
+
 class Courtesy:
     """Around each request of a process: ``with courtesy: …``; ``look`` now and then.
 
     ``lock``: of all processes of the run, or None for a single one. For politeness only: when one of them is stopped
-    while it holds the lock, the others go on after PATIENCE_S each time.
+    while it holds the lock, the others go on after PATIENCE_S each time. ``earlier``: a glance from before this process
+    began, so that its first look can tell whether anybody is there.
     """
 
-    def __init__(self, lock: Lock | None = None) -> None:
+    def __init__(self, lock: Lock | None = None, earlier: Glance | None = None) -> None:
         self.making_room = True  # until it is known whether anybody is there
         self._lock, self._held, self._began = lock, False, 0.0
-        self._pages, self._looked, self._again = 0, 0.0, 0.0
+        self._last, self._again = earlier, earlier.at + FIRST_SECONDS if earlier else 0.0
 
     def look(self, stats: Callable[[], bytes]) -> None:
         """Find out whether there are visitors, now and then; ``stats`` gives Redis's ``INFO commandstats``."""
@@ -39,10 +53,10 @@ class Courtesy:
         if now < self._again:
             return
         pages = pages_served(stats())
-        if self._looked:
-            self.making_room = (pages - self._pages) / (now - self._looked) >= BUSY
-        self._again = now + (LOOK_SECONDS if self._looked else FIRST_SECONDS)
-        self._pages, self._looked = pages, now
+        if self._last:
+            self.making_room = (pages - self._last.pages) / (now - self._last.at) >= BUSY
+        self._again = now + (LOOK_SECONDS if self._last else FIRST_SECONDS)
+        self._last = Glance(pages, now)
 
     def __enter__(self) -> None:
         if self.making_room:
@@ -57,6 +71,18 @@ class Courtesy:
         if self._held and self._lock is not None:
             self._lock.release()
             self._held = False
+
+
+def commandstats(wire: Wire) -> bytes:
+    """How often each command was called since Redis was started, as its ``INFO`` says it."""
+    [stats] = retrying(partial(wire.exchange, pack("INFO", "commandstats"), 1), "reading statistics")
+    return bytes(stats)
+
+
+def glance(run: Path) -> Glance:
+    """One at the Redis of a run directory, as it is now."""
+    with Wire(run) as wire:
+        return Glance(pages_served(commandstats(wire)), time.monotonic())
 
 
 def pages_served(stats: bytes) -> int:

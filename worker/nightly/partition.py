@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.synchronize import Lock
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from worker.nightly import gates
 from worker.nightly.composer import Made, Members, composer, decoder
-from worker.nightly.courtesy import Courtesy
+from worker.nightly.courtesy import Courtesy, Glance, commandstats
 from worker.nightly.plan import Plan
 from worker.nightly.report import Tally
 from worker.packing import POSITION_MASK
@@ -23,7 +24,7 @@ from worker.store import generations, seen
 from worker.store.connect import Store
 from worker.store.generations import Turn
 from worker.store.lists import Lists, publish_lists
-from worker.store.wire import Wire, pack, retrying
+from worker.store.wire import Wire, retrying
 
 DAY_MS, DAY_SECONDS = 86_400_000, 86_400
 LIST_SLACK_DAYS = 2
@@ -48,7 +49,7 @@ class Task:
     """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``live``: a live_mask.
 
     ``touched_ms``: whose last visit (Unix ms) is later, their seen set has grown since the last run. ``force``: repeats
-    in lists are counted, and published all the same.
+    in lists are counted, and published all the same. ``pages``: as they were a moment before, see Courtesy.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Task:
     live: int
     touched_ms: int
     force: bool = False
+    pages: Glance | None = None
 
 
 class Partitions:
@@ -66,7 +68,7 @@ class Partitions:
         self._store, self._task, self._plan, self._turn = store, task, task.plan, task.turn
         self._composer, self._decode = composer(task.plan, store.settings), decoder(store.settings)
         self._since_ms = since_ms(task.plan.moment, store.settings.window_days)
-        self._courtesy = Courtesy(lock)
+        self._courtesy = Courtesy(lock, task.pages)
         self._wire = Wire(store.run, around=self._courtesy)
         self._room: Made | None = None  # memory of the largest batch, written over by the next ones
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
@@ -88,7 +90,7 @@ class Partitions:
         counts = {partition: Tally() for partition in self._claim(partitions)}
         work = Tally()
         for batch in self._batches(list(counts)):
-            self._courtesy.look(lambda: retrying(self._commandstats, "reading statistics"))
+            self._courtesy.look(partial(commandstats, self._wire))
             made = self._made(batch, work)
             with work.timed("publish_s"):
                 # A process that was held up for longer than its claim has lost it: others do that partition.
@@ -126,10 +128,6 @@ class Partitions:
                     users, times, rows = [], [], []
         if users:
             yield Batch(users, np.concatenate(times), rows)
-
-    def _commandstats(self) -> bytes:
-        [stats] = self._wire.exchange(pack("INFO", "commandstats"), 1)
-        return bytes(stats)
 
     def _read(self, batch: Batch) -> tuple[Members, NDArray[np.int64]]:
         words, offsets = retrying(lambda: seen.read_many(self._wire, batch.users, batch.rows), "reading seen sets")

@@ -11,6 +11,7 @@ Every list names the generation whose pool it refers to, so a reader has an old 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 import time
@@ -23,6 +24,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from worker import keyspace
 from worker.nightly import gates, plan, plan_codec
+from worker.nightly.courtesy import Glance, glance
 from worker.nightly.partition import GateError, Partitions, Task
 from worker.nightly.plan import Catalogue, Plan
 from worker.nightly.pool import Progress, run_partitions
@@ -103,15 +105,18 @@ def _run(store: Store, options: Options, turn: Turn | None, progress: Progress) 
     _check_date(options, state)
     current = _resumed(store, options, state)
     resumed = 0 if current is None else len(generations.done_partitions(store, current.generation))
+    pages: Glance | None = None
     if current is None:
         current, catalogue = _planned(store, options, turn)
+        pages = glance(store.run)  # what is done from here on until lists are made counts as no page
         _gate(store, _task(store, current, None, state), catalogue, int(state.get("top", 0)), options, turn)
         if turn is not None:
             begin(store, current, turn, state)
     elif turn is not None:
         generations.set_state(store, turn, {"turn": turn.token})
     try:
-        tally = run_partitions(store, _task(store, current, turn, state, options.force), options.jobs, progress)
+        task = dataclasses.replace(_task(store, current, turn, state, options.force), pages=pages)
+        tally = run_partitions(store, task, options.jobs, progress)
     except GateError as error:
         raise refused(store, current, turn, [str(error)]) from error
     if turn is not None:

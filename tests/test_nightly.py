@@ -215,9 +215,9 @@ def test_an_outrun_run_writes_nothing(filled):
     user, generation = "reader-3", 1
     partition = keyspace.partition_of(user)
     with Wire(filled.run) as wire:
-        publish_lists(wire, partition, generations.Turn(new), one_list(user, new))
+        publish_lists(wire, [(partition, slice(0, 1))], generations.Turn(new), one_list(user, new))
         with pytest.raises(generations.FencedError):
-            publish_lists(wire, partition, generations.Turn(old), one_list(user, old))
+            publish_lists(wire, [(partition, slice(0, 1))], generations.Turn(old), one_list(user, old))
     for refused in (
         lambda: generations.set_state(store, generations.Turn(old), {"generation": old}),
         lambda: generations.mark_done(store, partition, generations.Turn(old), generation, b"{}"),

@@ -60,7 +60,7 @@ def publish(stack: Stack, *users: str) -> None:
     with Wire(stack.run) as wire:
         for user in users:
             one = Lists([user.encode()], np.array([[1]], np.uint16), np.array([1]), int(time.time()) + 1000, 1, 0)
-            publish_lists(wire, partition_of(user), Turn(1), one)
+            publish_lists(wire, [(partition_of(user), slice(0, 1))], Turn(1), one)
 
 
 def test_lists_of_whoever_was_not_here_for_the_window_go(stack: Stack) -> None:

@@ -23,7 +23,7 @@ from worker.packing import POSITION_MASK
 from worker.store import generations, seen
 from worker.store.connect import Store
 from worker.store.generations import Turn
-from worker.store.lists import Lists, publish_lists
+from worker.store.lists import Lists, Part, publish_lists
 from worker.store.wire import Wire, retrying
 
 DAY_MS, DAY_SECONDS = 86_400_000, 86_400
@@ -41,7 +41,7 @@ class Batch:
 
     users: list[bytes]
     last_seen_ms: NDArray[np.int64]
-    rows: list[tuple[int, slice]]
+    rows: list[Part]
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Partitions:
                 still = set(self._claim(list(counts)))
                 counts = {partition: tally for partition, tally in counts.items() if partition in still}
                 mine = [(partition, rows) for partition, rows in batch.rows if partition in still]
-                for partition, rows in mine:
-                    self._publish(partition, batch, rows, made)
+                self._publish(batch, mine, made)
             for partition, rows in mine:
                 self._count(made, rows, counts[partition])
         for tally in list(counts.values())[:1]:
@@ -117,7 +116,7 @@ class Partitions:
         size = self._store.settings.chunk_users
         users: list[bytes] = []
         times: list[NDArray[np.int64]] = []
-        rows: list[tuple[int, slice]] = []
+        rows: list[Part] = []
         for partition in partitions:
             for found, last_seen_ms in seen.scan_many(self._wire, partition, self._since_ms, size):
                 rows.append((partition, slice(len(users), len(users) + len(found))))
@@ -160,16 +159,17 @@ class Partitions:
         tally.underfilled += int((lengths < self._store.settings.list_length).sum())
         tally.missed_evergreen += int(made.missed[rows].sum())
 
-    def _publish(self, partition: int, batch: Batch, rows: slice, made: Made) -> None:
+    def _publish(self, batch: Batch, parts: Sequence[Part], made: Made) -> None:
         if self._turn is None:
             return
         turn, days = self._turn, self._store.settings.window_days + LIST_SLACK_DAYS
-        lists = Lists(batch.users[rows], made.entries[rows], made.lengths[rows].astype(np.int64),
+        lists = Lists(batch.users, made.entries, made.lengths.astype(np.int64),
                       self._plan.moment + days * DAY_SECONDS, self._plan.generation, self._plan.moment)
-        retrying(lambda: publish_lists(self._wire, partition, turn, lists), "publishing lists")
-        touched = np.flatnonzero(batch.last_seen_ms[rows] >= self._task.touched_ms)
-        users = [lists.users[row] for row in touched.tolist()]
-        retrying(lambda: seen.compact(self._wire, partition, users), "giving back memory")
+        retrying(lambda: publish_lists(self._wire, parts, turn, lists), "publishing lists")
+        for partition, rows in parts:
+            touched = np.flatnonzero(batch.last_seen_ms[rows] >= self._task.touched_ms) + rows.start
+            users = [batch.users[row] for row in touched.tolist()]
+            retrying(partial(seen.compact, self._wire, partition, users), "giving back memory")
 
     def _mark_done(self, partition: int, tally: Tally) -> None:
         if self._turn is not None:

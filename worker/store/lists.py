@@ -31,14 +31,16 @@ PACKED = 512  # lists that are packed at once: what that costs once is then litt
 Bytes = NDArray[np.uint8]
 # A field of many commands: the same bytes in each, or a row for each (n, width) and which bytes of it count.
 Field = bytes | tuple[Bytes, NDArray[np.bool_] | None]
+# A partition, and which rows of something are its users'.
+Part = tuple[int, slice]
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Finished lists of users of one partition.
+    """Finished lists of users.
 
     ``entries`` (users, width) uint16, of which the first ``lengths`` (users,) count; ``expires``, when all lists of
-    the partition do unless there is another run, and ``made_at`` are Unix seconds.
+    their partitions do unless there is another run, and ``made_at`` are Unix seconds.
     """
 
     users: Sequence[bytes]
@@ -59,44 +61,48 @@ def list_key(user: str) -> str:
     return keyspace.partition_key("list", keyspace.partition_of(user))
 
 
-def publish_lists(wire: Wire, partition: int, turn: Turn, lists: Lists, window: int = WINDOW) -> None:
+def publish_lists(wire: Wire, parts: Sequence[Part], turn: Turn, lists: Lists, window: int = WINDOW) -> None:
     """Write ``lists``, ``window`` at a time, each window whole or not at all; doing it again changes nothing.
 
-    All on one connection, or not at all: a Redis that was restarted may not know the plan of these lists.
+    ``parts`` gives the partition of each slice of them, in order. All on one connection, or not at all: a Redis that
+    was restarted may not know the plan of these lists.
 
     Raises RestartedError when it is not the Redis of the turn, FencedError when a newer run has begun, StoreDown or
     StoreError (see Wire.exchange) when Redis fails; the windows before that are written.
     """
-    if not lists.users:
-        return
-    fence, key = _Fence(wire, partition, turn.token), keyspace.partition_key("list", partition)
-    fence.watch()
-    if turn.server and wire.server != turn.server:
-        wire.close()
-        raise RestartedError
-    expire = pack("EXPIREAT", key, lists.expires)
-    left = len(lists.users)
-    for command in pack_lists(key, lists, window):
-        write = [pack("MULTI"), command, expire, pack("EXEC")]
-        left -= window
-        if left > 0:
-            # The look at the fence that the next window needs goes along.
-            request = b"".join([*write, fence.request])
-            written = False
-            while not written:
-                *replies, watched, stored = wire.exchange(request, 6)
-                fence.check([watched, stored])
-                written = replies[-1] is not None
+    fence, transaction = None, list[bytes]()
+    for partition, command in pack_lists(parts, lists, window):
+        following = fence if fence and fence.partition == partition else _Fence(wire, partition, turn.token)
+        if fence is None:
+            following.watch()
+            if turn.server and wire.server != turn.server:
+                wire.close()
+                raise RestartedError
         else:
-            request = b"".join(write)
-            while wire.exchange(request, 4)[-1] is None:
-                fence.watch()
+            _write(wire, transaction, fence, following)
+        expire = pack("EXPIREAT", keyspace.partition_key("list", partition), lists.expires)
+        fence, transaction = following, [pack("MULTI"), command, expire, pack("EXEC")]
+    if fence is not None:
+        _write(wire, transaction, fence, None)
+
+
+def _write(wire: Wire, transaction: list[bytes], fence: _Fence, following: _Fence | None) -> None:
+    """A transaction of four commands, under its fence; the look at the fence that the next one needs goes along."""
+    request = b"".join([*transaction, following.request] if following else transaction)
+    while True:
+        replies = wire.exchange(request, 6 if following else 4)
+        if following:
+            following.check(replies[4:])
+        if replies[3] is not None:
+            return
+        fence.watch()
 
 
 class _Fence:
     """The newest token that a partition was written with, watched and compared."""
 
     def __init__(self, wire: Wire, partition: int, token: int) -> None:
+        self.partition = partition
         self._wire, self._token = wire, token
         self._key = keyspace.partition_key("fence", partition)
         self.request = pack("WATCH", self._key) + pack("HGET", self._key, "token")
@@ -130,15 +136,35 @@ def _token(stored: object) -> int:
     return int(stored) if isinstance(stored, bytes) else 0
 
 
-def pack_lists(key: str, lists: Lists, window: int = WINDOW) -> Iterator[bytes]:
-    """``HSET key <user> <list> …`` of ``window`` users each, as Redis's protocol wants it, without Python for each."""
-    name = b"HSET\r\n$%d\r\n%s\r\n" % (len(key), key.encode())
-    block = max(PACKED // window, 1) * window
-    for first in range(0, len(lists.users), block):
-        data, ends = _fields(lists.part(slice(first, first + block)))
-        for start in range(0, len(ends) - 1, window):
-            stop = min(start + window, len(ends) - 1)
-            yield b"*%d\r\n$4\r\n" % (2 + 2 * (stop - start)) + name + data[ends[start] : ends[stop]]
+def pack_lists(parts: Sequence[Part], lists: Lists, window: int = WINDOW) -> Iterator[tuple[int, bytes]]:
+    """Partitions and ``HSET <lists> <user> <list> …`` of ``window`` users each, or fewer where a partition ends.
+
+    As Redis's protocol wants it, without Python for each user.
+    """
+    for block in _blocks(parts, max(PACKED // window, 1) * window):
+        begin = block[0][1].start
+        data, ends = _fields(lists.part(slice(begin, block[-1][1].stop)))
+        for partition, rows in block:
+            key = keyspace.partition_key("list", partition).encode()
+            name = b"HSET\r\n$%d\r\n%s\r\n" % (len(key), key)
+            for first in range(rows.start, rows.stop, window):
+                last = min(first + window, rows.stop)
+                fields = data[ends[first - begin] : ends[last - begin]]
+                yield partition, b"*%d\r\n$4\r\n" % (2 + 2 * (last - first)) + name + fields
+
+
+def _blocks(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
+    """The same rows in order, at most ``size`` of them and no gap in a block: small parts together, large in pieces."""
+    block = list[Part]()
+    for partition, rows in parts:
+        for first in range(rows.start, rows.stop, size):
+            piece = slice(first, min(first + size, rows.stop))
+            if block and (piece.start != block[-1][1].stop or piece.stop - block[0][1].start > size):
+                yield block
+                block = []
+            block.append((partition, piece))
+    if block:
+        yield block
 
 
 def _fields(lists: Lists) -> tuple[memoryview, list[int]]:

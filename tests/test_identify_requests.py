@@ -39,7 +39,8 @@ def test_without_both_tokens_nothing_happens(items: Stack) -> None:
         assert answer.status_code == 401, headers
         assert "valid tokens of an anonymous visitor" in answer.json()["error"]
         assert not {"set-cookie", "nightfeed-token"} & set(answer.headers)
-    for body, word in (("[", "not a JSON object"), ("7", "not a JSON"), ('{"user": 7}', '"user" is not a string')):
+    for body, word in (("[", "not a JSON object"), ("7", "not a JSON"), ("{}\0", "not a JSON"),
+                       ('{"user": 7}', '"user" is not a string')):
         answer = ask(items, content=body)
         assert (answer.status_code, word in answer.json()["error"]) == (400, True)
     items.expect_log("client intended to send too large body")

@@ -4,18 +4,14 @@
 -- what is wrong and what is allowed, the reason is its class for the counters. Unknown fields are ignored, so that
 -- a newer client can talk to an older edge; a "user" field is one of them: who it is, the token says.
 
-local cjson = require("cjson.safe").new()
 local duplicates = require("edge.duplicates")
+local json = require("edge.json")
 local keys = require("edge.keys")
 local text = require("edge.text")
 
 local crc32 = ngx.crc32_long
 local find, match = string.find, string.match
 local show = text.show
-
--- The decoder's own notions of numbers and depth are too wide.
-cjson.decode_invalid_numbers(false)
-cjson.decode_max_depth(10)
 
 local MAX_EVENTS = 100
 local MAX_POSITION = 10000
@@ -38,7 +34,7 @@ function _M.parse(body)
     if not text.length(body) then
         return nil, 400, "the body is not UTF-8 text: send JSON"
     end
-    local decoded, err = cjson.decode(body)
+    local decoded, err = json.decode(body)
     if type(decoded) ~= "table" then
         return nil, 400, "the body is not a JSON object: " .. (err or "it is " .. show(decoded))
     end

@@ -8,10 +8,10 @@
 -- 200 {"user": …, "anonymous": …, "adopted": how many items the user had not seen} · 400, 401, 422 nothing was done
 -- 403 another site's page asked · 429, 503 to be asked again
 
-local cjson = require("cjson.safe")
 local config = require("edge.config").get()
 local consent = require("edge.consent")
 local identity = require("edge.identity")
+local json = require("edge.json")
 local keys = require("edge.keys")
 local limits = require("edge.limits")
 local metrics = require("edge.metrics")
@@ -36,7 +36,7 @@ local function from_body()
     if not body then
         return {}
     end
-    local decoded = cjson.decode(body)
+    local decoded = json.decode(body)
     if type(decoded) ~= "table" then
         return nil, "the body is not a JSON object: send none, or " .. BODY
     end

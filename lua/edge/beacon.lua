@@ -6,6 +6,7 @@
 
 local consent = require("edge.consent")
 local events = require("edge.events")
+local headers = require("edge.headers")
 local identity = require("edge.identity")
 local intake = require("edge.intake")
 local origin = require("edge.origin")
@@ -78,7 +79,7 @@ local function answer(id, valid, rejected)
     return respond.json(200, { accepted = #valid, rejected = rejected })
 end
 
-local function take()
+local function take(sent)
     local body = read_body()
     if not body then
         return respond.problem(400, 'the body is empty: send {"events": [...]}')
@@ -99,7 +100,7 @@ local function take()
         sort(rejected, by_index)
         return respond.problem(422, "no event is valid: nothing was stored", { accepted = 0, rejected = rejected })
     end
-    local id, refused = intake.store(valid, now_ms)
+    local id, refused = intake.store(sent, valid, now_ms)
     if not id then
         return intake.refuse(refused, STORE_FAILED)
     end
@@ -107,18 +108,18 @@ local function take()
 end
 
 function _M.handle()
-    local method = ngx.req.get_method()
+    local method, sent = ngx.req.get_method(), headers.read()
     if method ~= "POST" then
-        return origin.other_method(method, "POST")
-    elseif consent.refused() then
+        return origin.other_method(sent, method, "POST")
+    elseif consent.refused(sent) then
         consent.drop()
         return respond.nothing()
-    elseif visitors.dropped() then
+    elseif visitors.dropped(sent) then
         return respond.nothing()
-    elseif not origin.may_write() then
+    elseif not origin.may_write(sent) then
         return origin.refuse()
     end
-    return take()
+    return take(sent)
 end
 
 return _M

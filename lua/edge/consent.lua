@@ -3,10 +3,11 @@
 -- Then nothing is recorded about them, nothing is read of them, and no cookie is set; a token they send counts as none.
 
 local config = require("edge.config").get()
+local headers = require("edge.headers")
 local metrics = require("edge.metrics")
 
 local find, match = string.find, string.match
-local var = ngx.var
+local get = headers.get
 
 local cookie_start = config.opt_out_cookie .. "="
 
@@ -27,11 +28,12 @@ local function says_no(cookies)
     return false
 end
 
-function _M.refused()
-    if var.http_sec_gpc == "1" then
+-- Whether they have, by the headers of their request.
+function _M.refused(sent)
+    if get(sent, "sec-gpc") == "1" then
         return true
     end
-    local cookies = var.http_cookie
+    local cookies = get(sent, "cookie")
     return cookies ~= nil and says_no(cookies)
 end
 

@@ -12,12 +12,13 @@ local listed = {}
 for name in gmatch(config.allowed_origins, "[^,%s]+") do
     listed[name] = true
 end
+local some = next(listed) ~= nil
 
 local _M = { listed = listed }
 
 -- Sets the answer's headers; vary: what else it depends on, or nil.
 function _M.expose(vary)
-    local header, origin = ngx.header, var.http_origin
+    local header, origin = ngx.header, some and var.http_origin
     if origin and listed[origin] then
         header["Access-Control-Allow-Origin"] = origin
         header["Access-Control-Allow-Credentials"] = "true"

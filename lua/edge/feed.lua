@@ -12,6 +12,7 @@ local cursors = require("edge.cursor")
 local fallback = require("edge.fallback")
 local fresh = require("edge.fresh")
 local generations = require("edge.generations")
+local headers = require("edge.headers")
 local identity = require("edge.identity")
 local keys = require("edge.keys")
 local lists = require("edge.lists")
@@ -225,23 +226,23 @@ local function send(id, body, length)
 end
 
 -- Who asks, or false; why nobody may be known by this request, or nil.
-local function who()
-    local why = consent.refused() and "opted_out" or not origin.may_read() and "cross_site"
-        or visitors.is_bot() and "bot" or nil
-    local id = not why and identity.request()
+local function who(sent)
+    local why = consent.refused(sent) and "opted_out" or not origin.may_read(sent) and "cross_site"
+        or visitors.is_bot(sent) and "bot" or nil
+    local id = not why and identity.request(sent)
     return id, why or not id.user and "new_users" or nil
 end
 
 function _M.handle()
-    local method = ngx.req.get_method()
+    local method, sent = ngx.req.get_method(), headers.read()
     if method ~= "GET" and method ~= "HEAD" then
-        return origin.other_method(method, "GET, HEAD")
+        return origin.other_method(sent, method, "GET, HEAD")
     end
     local request, problem = parse()
     if not request then
         return respond.problem(400, problem)
     end
-    local id, why = who()
+    local id, why = who(sent)
     local user, now = id and id.user, ngx.time()
     local page, texts = from_store(user, request, now)
     if not page then

@@ -10,6 +10,7 @@
 
 local config = require("edge.config").get()
 local consent = require("edge.consent")
+local headers = require("edge.headers")
 local identity = require("edge.identity")
 local json = require("edge.json")
 local keys = require("edge.keys")
@@ -53,9 +54,9 @@ end
 
 -- The anonymous person and the signed-in one, nil for who is not shown. What the body names comes before the header,
 -- and that before the cookie.
-local function both(tokens)
+local function both(sent, tokens)
     local anonymous, user
-    for _, known in ipairs(identity.presented(tokens)) do
+    for _, known in ipairs(identity.presented(sent, tokens)) do
         if identity.is_anonymous(known.user) then
             anonymous = anonymous or known.user
         else
@@ -134,12 +135,12 @@ local function merge(anonymous, user)
     return replies[1]
 end
 
-local function take()
+local function take(sent)
     local tokens, problem = from_body()
     if not tokens then
         return respond.problem(400, problem)
     end
-    local anonymous, user = both(tokens)
+    local anonymous, user = both(sent, tokens)
     if not (anonymous and user) then
         return respond.problem(401, NEEDS_BOTH)
     elseif not limits.may_merge(user) then
@@ -154,15 +155,15 @@ local function take()
 end
 
 function _M.handle()
-    local method = ngx.req.get_method()
+    local method, sent = ngx.req.get_method(), headers.read()
     if method ~= "POST" then
-        return origin.other_method(method, "POST")
-    elseif consent.refused() then
+        return origin.other_method(sent, method, "POST")
+    elseif consent.refused(sent) then
         return respond.nothing()
-    elseif not origin.may_write() then
+    elseif not origin.may_write(sent) then
         return respond.problem(403, origin.REFUSED)
     end
-    return take()
+    return take(sent)
 end
 
 return _M

@@ -6,6 +6,7 @@
 local caches = require("edge.cache")
 local config = require("edge.config").get()
 local ffi = require("ffi")
+local headers = require("edge.headers")
 local limits = require("edge.limits")
 local metrics = require("edge.metrics")
 local signature = require("edge.signature")
@@ -13,6 +14,7 @@ local text = require("edge.text")
 
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 local cast = ffi.cast
+local get = headers.get
 local is_word = text.is_word
 local u8 = ffi.typeof("const uint8_t *")
 
@@ -100,8 +102,8 @@ function _M.verify(token)
     return known
 end
 
-local function from_bearer()
-    local header = ngx.var.http_authorization
+local function from_bearer(sent)
+    local header = get(sent, "authorization")
     if not header then
         return nil
     elseif sub(header, 1, 7) == "Bearer " then
@@ -116,8 +118,8 @@ local function from_bearer()
 end
 
 -- The first valid one: a page of another path or subdomain may have set a second cookie of the same name.
-local function from_cookie()
-    local header = ngx.var.http_cookie
+local function from_cookie(sent)
+    local header = get(sent, "cookie")
     local at, tried = 1, 0
     while header and tried < CANDIDATES do
         local first, last = find(header, cookie_start, at, true)
@@ -151,15 +153,16 @@ local function mint()
     return { user = user, token = _M.sign(user, now), issued = now, fresh = true, reissue = false, source = "minted" }
 end
 
--- What of these tokens, the header's and the cookie's is valid, in this order, each as _M.verify gives it.
-function _M.presented(tokens)
+-- What of these tokens, and the header's and the cookie's among the headers `sent`, is valid, in this order, each as
+-- _M.verify gives it.
+function _M.presented(sent, tokens)
     local valid = {}
     for _, token in ipairs(tokens) do
         valid[#valid + 1] = _M.verify(token)
     end
-    local _, bearer = from_bearer()
+    local _, bearer = from_bearer(sent)
     valid[#valid + 1] = bearer
-    local _, cookie = from_cookie()
+    local _, cookie = from_cookie(sent)
     valid[#valid + 1] = cookie
     return valid
 end
@@ -169,14 +172,14 @@ function _M.is_anonymous(user)
     return byte(user, 1) == 97 and byte(user, 2) == 45
 end
 
--- { user, token, issued, fresh = minted now, reissue = the token is a new one for the same user, source };
--- no user where the address has had too many newcomers.
-function _M.request()
+-- Whom a request with the headers `sent` is from: { user, token, issued, fresh = minted now, reissue = the token is a
+-- new one for the same user, source }; no user where the address has had too many newcomers.
+function _M.request(sent)
     local source = "bearer"
-    local token, known = from_bearer()
+    local token, known = from_bearer(sent)
     if not known then
         source = "cookie"
-        token, known = from_cookie()
+        token, known = from_cookie(sent)
     end
     if not known then
         return mint()

@@ -8,9 +8,9 @@ local respond = require("edge.respond")
 
 local _M = {}
 
--- Who sent the events, once Redis has them; or nil and what `refuse` needs to answer why not.
-function _M.store(events, now_ms)
-    local id = identity.request()
+-- Who sent the events, by the headers `sent`, once Redis has them; or nil and what `refuse` needs to answer why not.
+function _M.store(sent, events, now_ms)
+    local id = identity.request(sent)
     local admitted, reason = limits.admit(id, events)
     if not admitted then
         record.count_all(events, reason)

@@ -133,9 +133,10 @@ local function labels_of(route)
     return known
 end
 
--- Counts the request that ends now; called in the log phase, so that answers made by nginx itself count, too.
-function _M.request()
-    local route, status = ngx.var.route, ngx.status
+-- Counts the request that ends now; called in the log phase, so that answers made by nginx itself count, too. Its route
+-- is what nginx.conf says, where the caller does not know it.
+function _M.request(known)
+    local route, status = known or ngx.var.route, ngx.status
     local labels = labels_of(route)
     local label = labels.statuses[status]
     if not label then

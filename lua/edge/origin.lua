@@ -5,11 +5,12 @@
 -- What lets listed pages read answers is in edge.cors.
 
 local cors = require("edge.cors")
+local headers = require("edge.headers")
 local metrics = require("edge.metrics")
 local respond = require("edge.respond")
 
+local get = headers.get
 local match = string.match
-local var = ngx.var
 
 local OWN = { ["same-origin"] = true, ["same-site"] = true, none = true }
 -- Browsers ask again after at most two hours, whatever is said here.
@@ -22,44 +23,44 @@ local _M = { REFUSED = REFUSED }
 local listed = cors.listed
 
 -- The scheme is not compared: behind a proxy that ends TLS, this server's own differs from what the browser sees.
-local function is_own(origin)
+local function is_own(sent, origin)
     local host = match(origin, "^https?://(.+)$")
-    return host ~= nil and host == var.http_host
+    return host ~= nil and host == get(sent, "host")
 end
 
-local function is_known(origin)
-    return listed[origin] or is_own(origin)
+local function is_known(sent, origin)
+    return listed[origin] or is_own(sent, origin)
 end
 
--- Whether the request may write what the person did.
-function _M.may_write()
-    local site = var.http_sec_fetch_site
+-- Whether the request, with the headers `sent`, may write what the person did.
+function _M.may_write(sent)
+    local site = get(sent, "sec-fetch-site")
     if OWN[site] then
         return true
     end
-    local origin = var.http_origin
+    local origin = get(sent, "origin")
     if site then
         return origin and listed[origin] or false
     end
-    return not origin or is_known(origin)
+    return not origin or is_known(sent, origin)
 end
 
 -- The same for a picture: browsers send no Origin with it, but the page's in Referer, unless the page forbids that.
-function _M.may_write_by_picture()
-    local site, referer = var.http_sec_fetch_site, var.http_referer
-    if var.http_origin or OWN[site] or not (site or referer) then
-        return _M.may_write()
+function _M.may_write_by_picture(sent)
+    local site, referer = get(sent, "sec-fetch-site"), get(sent, "referer")
+    if get(sent, "origin") or OWN[site] or not (site or referer) then
+        return _M.may_write(sent)
     end
     local page = referer and match(referer, "^%w[%w+.-]*://[^/?#]*")
     if site then
         return page and listed[page] or false
     end
-    return page ~= nil and is_known(page)
+    return page ~= nil and is_known(sent, page)
 end
 
 -- Whether the request may have the person's own feed. Who follows another site's link to it looks at it themselves.
-function _M.may_read()
-    return _M.may_write() or var.http_sec_fetch_dest == "document"
+function _M.may_read(sent)
+    return _M.may_write(sent) or get(sent, "sec-fetch-dest") == "document"
 end
 
 -- 403, for a request that may not write.
@@ -69,8 +70,8 @@ function _M.refuse()
 end
 
 -- Answers a request by another method than `allowed`: a listed page's preflight with 204, all else with 405.
-function _M.other_method(method, allowed)
-    if method ~= "OPTIONS" or not listed[var.http_origin or ""] then
+function _M.other_method(sent, method, allowed)
+    if method ~= "OPTIONS" or not listed[get(sent, "origin") or ""] then
         return ngx.exit(405)
     end
     ngx.header["Access-Control-Allow-Methods"] = allowed

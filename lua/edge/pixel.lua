@@ -3,6 +3,7 @@
 local consent = require("edge.consent")
 local cors = require("edge.cors")
 local events = require("edge.events")
+local headers = require("edge.headers")
 local identity = require("edge.identity")
 local intake = require("edge.intake")
 local metrics = require("edge.metrics")
@@ -52,14 +53,14 @@ end
 
 local STORE_FAILED = "the store does not answer: nothing was stored"
 
-local function store_event(event, now_ms)
+local function store_event(sent, event, now_ms)
     local known, unknown = record.resolve({ event })
     if not known then
         return respond.unavailable(STORE_FAILED)
     elseif #unknown > 0 then
         return respond.problem(422, "unknown item: " .. event.item)
     end
-    local id, refused = intake.store(known, now_ms)
+    local id, refused = intake.store(sent, known, now_ms)
     if not id then
         return intake.refuse(refused, STORE_FAILED)
     end
@@ -67,7 +68,7 @@ local function store_event(event, now_ms)
     return send_picture()
 end
 
-local function take()
+local function take(sent)
     local now_ms = floor(ngx.now() * 1000)
     local raw, problem = read_arguments(now_ms)
     if not raw then
@@ -78,25 +79,25 @@ local function take()
         record.count(events.kind_of(raw), reason)
         return respond.problem(422, message)
     end
-    return store_event(event, now_ms)
+    return store_event(sent, event, now_ms)
 end
 
 function _M.handle()
-    local method = ngx.req.get_method()
+    local method, sent = ngx.req.get_method(), headers.read()
     if method == "HEAD" then
         metrics.drop("head")
         return send_picture()
     elseif method ~= "GET" then
         return ngx.exit(405)
-    elseif consent.refused() then
+    elseif consent.refused(sent) then
         consent.drop()
         return send_picture()
-    elseif visitors.dropped() then
+    elseif visitors.dropped(sent) then
         return send_picture()
-    elseif not origin.may_write_by_picture() then
+    elseif not origin.may_write_by_picture(sent) then
         return origin.refuse()
     end
-    return take()
+    return take(sent)
 end
 
 return _M

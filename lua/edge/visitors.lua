@@ -5,12 +5,14 @@
 
 local caches = require("edge.cache")
 local config = require("edge.config").get()
+local headers = require("edge.headers")
 local metrics = require("edge.metrics")
 
 local find_pattern, gsub_pattern = ngx.re.find, ngx.re.gsub
-local var = ngx.var
+local get = headers.get
 
 local AGENTS = 2000
+local PURPOSES = { "sec-purpose", "purpose", "x-moz", "x-purpose" }
 
 -- Parts of names. "bot" is the end of most crawlers' names, and of Cubot, which makes telephones. Names of HTTP
 -- libraries and of headless browsers are not here: a site's own systems and tests use them; see the setting bots.
@@ -40,9 +42,9 @@ local agents = caches.new(AGENTS)
 
 local _M = {}
 
--- Whether the request says that a crawler sends it.
-function _M.is_bot()
-    local agent = var.http_user_agent
+-- Whether the request, by the headers `sent`, says that a crawler sends it.
+function _M.is_bot(sent)
+    local agent = get(sent, "user-agent")
     if not agent then
         return false
     end
@@ -54,9 +56,20 @@ function _M.is_bot()
     return known
 end
 
+-- Whether a browser says that it loads the page ahead of time, perhaps for nobody.
+local function is_ahead(sent)
+    for i = 1, #PURPOSES do
+        local purpose = get(sent, PURPOSES[i])
+        if purpose and find_pattern(purpose, "prefetch|prerender|preview", "ijo") then
+            return true
+        end
+    end
+    return false
+end
+
 -- Whether what this request reports is to be dropped, since nobody has looked; counts it then.
-function _M.dropped()
-    local reason = _M.is_bot() and "bot" or var.ahead ~= "" and "prerender"
+function _M.dropped(sent)
+    local reason = _M.is_bot(sent) and "bot" or is_ahead(sent) and "prerender"
     if reason then
         metrics.drop(reason)
     end

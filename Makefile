@@ -34,7 +34,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## install what is missing, start the stack, return when it is ready
-	@scripts/install.sh run
+	@scripts/install.sh run fast
 	@$(STACK) up --run '$(RUN)' $(PORT_OPTION)
 
 down: ## stop the stack; its data stays
@@ -49,16 +49,16 @@ demo: ## the stack with 2,400 sample items and two months of 3,000 visitors
 	@$(PYTHON_IN_VENV) scripts/demo.py --run '$(RUN)' $(PORT_OPTION)
 
 test: ## all tests, on stacks of their own
-	@scripts/install.sh run test bench
+	@scripts/install.sh run fast test bench
 	@$(PYTHON_IN_VENV) -m pytest $(IN_PROCESSES)
 
 test-faults: ## all fault and attack tests at full length: the night killed at every step, a million feeds, the fuzzers
-	@scripts/install.sh run test
+	@scripts/install.sh run fast test
 	@NIGHTFEED_FAULTS=full $(PYTHON_IN_VENV) -m pytest $(IN_PROCESSES) -rP tests/faults tests/security \
 	    tests/test_fraud.py tests/test_client_network_cuts.py
 
 bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TOP=1000 LENGTH=200 JOBS=4 GROWTH=1 FEED=1]
-	@scripts/install.sh run
+	@scripts/install.sh run fast
 	@$(PYTHON_IN_VENV) scripts/bench/nightly.py --users $(USERS) --seen $(SEEN) --top $(TOP) --length $(LENGTH) \
 	    --jobs $(JOBS) $(if $(GROWTH),--growth) $(if $(FEED),--feed)
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what is missing, and nothing when nothing is: Debian packages (root or sudo), then the virtual environment.
 #
-#   scripts/install.sh run [test] [lint] [bench]
+#   scripts/install.sh run [fast] [test] [lint] [bench]
 #
+# fast     the compiler that makes the nightly run several times faster (numba)
 # PYTHON   the Python to build on, 3.11 or newer (python3)
 # NIGHTFEED_VENV   where the virtual environment lives (.venv)
 set -eu
@@ -56,14 +57,14 @@ missing_packages() {
     have redis-server || packages="$packages redis-server"
     for purpose in "$@"; do
         case $purpose in
-            run) ;;
+            run|fast) ;;
             test)
                 have chromium chromium-browser google-chrome google-chrome-stable || packages="$packages chromium"
                 have tsc || packages="$packages node-typescript"
                 ;;
             lint) have luacheck || packages="$packages lua-check" ;;
             bench) have wrk || packages="$packages wrk" ;;
-            *) fail "unknown purpose $purpose: run, test, lint or bench" ;;
+            *) fail "unknown purpose $purpose: run, fast, test, lint or bench" ;;
         esac
     done
     echo "${packages# }"

@@ -1,6 +1,6 @@
 """Exit 0 when the virtual environment has all that setup.cfg asks for: then nothing is fetched.
 
-python scripts/install_check.py run [test] [lint] [bench]
+python scripts/install_check.py run [fast] [test] [lint] [bench]
 """
 
 import configparser
@@ -15,13 +15,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def wanted(purpose: str) -> list[Requirement]:
-    """The requirements of the package itself (``run``) or of one of its extras; a purpose without one has none."""
+    """The requirements of the package itself (``run``) or of one of its extras, but for those of other machines.
+
+    A purpose that has no extra wants nothing.
+    """
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     text = parser["options"]["install_requires"]
     if purpose != "run":
         text += parser["options.extras_require"].get(purpose, "")
-    return [Requirement(line) for line in text.split("\n") if line.strip()]
+    found = [Requirement(line) for line in text.split("\n") if line.strip()]
+    return [need for need in found if need.marker is None or need.marker.evaluate()]
 
 
 def satisfied(requirement: Requirement) -> bool:

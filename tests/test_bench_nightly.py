@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.bench import native
+from scripts.bench import native, table
 from scripts.bench.feed_latency import latency
 from scripts.bench.idle_group import idle_group, inside
 from tests.bench_scratch import processes_of, scratch
@@ -58,6 +58,8 @@ def test_the_last_line_has_every_figure(scratch: Path) -> None:
     done = subprocess.run(command(*more), env=environ, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
+    assert result["compiled"]
+    assert table.BY_NUMPY not in done.stdout + done.stderr
     assert result["ratio"] >= 0  # of so few users on a busy machine it may be 0.00
     for name in ("users_per_second", "native_users_per_second", "native_python_users_per_second"):
         assert result[name] > 0, name
@@ -75,6 +77,27 @@ def test_the_last_line_has_every_figure(scratch: Path) -> None:
     assert result["feed"]["idle"]["errors"] == result["feed"]["during_run"]["errors"] == 0
     assert result["machine"]["cores"] > 0
     assert list(scratch.iterdir()) == []
+
+
+def test_without_numba_it_says_that_a_run_could_be_faster(scratch: Path, tmp_path: Path) -> None:
+    """As in an environment without the extra `fast`: before it measures, in the table and in the JSON."""
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["numba"] = None\n')
+    environ = {**clean_environ(), "TMPDIR": str(scratch), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command("--repeats", "1"), env=environ, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert table.BY_NUMPY in done.stderr
+    assert table.BY_NUMPY in done.stdout.splitlines()
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert not result["compiled"]
+    assert result["runs"]["again"]["report"]["lists"] == 300
+
+
+@pytest.mark.parametrize("target", ["up", "bench-nightly"])
+def test_what_sites_and_benchmarks_run_on_has_the_compiler(target: str) -> None:
+    """`make demo` needs it not."""
+    for name, wanted in ((target, True), ("demo", False)):
+        commands = subprocess.run(["make", "-n", name], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+        assert (" fast" in commands.partition("\n")[0]) == wanted
 
 
 @pytest.mark.parametrize(("number", "phase"), [(signal.SIGINT, b"catalogue"), (signal.SIGTERM, b"first run")])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stack_fixture import Stack
+from worker.config import Settings
 from worker.doctor import edge, host, nights, server, versions
 from worker.doctor.check import STATES
 from worker.store.connect import Store
@@ -40,7 +41,7 @@ def test_a_stack_as_make_up_leaves_it_passes(stack: Stack) -> None:
     stack.worker("nightly", "--force", check=False)
     found = doctor(stack, 0)
     well = {"run directory", "secrets", "sockets", "redis settings", "redis users", "redis functions", "redis log",
-            "redis memory", "settings", "clock", "gunicorn version"}
+            "redis memory", "settings", "clock", "gunicorn version", "lists"}
     assert {found[name]["state"] for name in well} == {"ok"}, found
     text = stack.worker("doctor").stdout
     assert "ok    redis users: default is off, the edge has an allow-list\n" in text
@@ -210,6 +211,17 @@ def test_the_last_night_is_judged(runs: list[dict[str, Any]], state: str, words:
     check = nights.judge(runs, {}, NOW, 36.0)
     assert check.state == state
     assert words in check.found
+
+
+@pytest.mark.parametrize(("compiled", "compiler", "state"), [
+    (True, True, "ok"), (True, False, "warn"), (False, True, "ok"), (False, False, "ok"),
+])
+def test_a_night_slower_than_it_could_be_is_found(compiled: bool, compiler: bool, state: str) -> None:
+    """Compiled code is wanted and there is no compiler: everything works, and `make up` mends it."""
+    check = nights.judge_lists(Settings(compiled=compiled), compiler)
+    assert check.state == state
+    assert ("numpy" in check.found) == (not (compiled and compiler))
+    assert ("scripts/install.sh run fast" in check.todo) == (state == "warn")
 
 
 def test_a_timer_is_known_by_the_run_directory_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,7 +303,7 @@ def test_without_root_and_sudo_the_installer_names_the_packages(tmp_path: Path) 
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "id").chmod(0o755)
     environ = {**clean_environ(), "PATH": str(tmp_path), "NIGHTFEED_VENV": str(tmp_path / "venv")}
-    done = finished(["/bin/sh", str(ROOT / "scripts/install.sh"), "run", "test", "lint", "bench"], environ,
+    done = finished(["/bin/sh", str(ROOT / "scripts/install.sh"), "run", "fast", "test", "lint", "bench"], environ,
                     check=False)
     assert done.returncode == 1
     assert "only root can install them: python3 python3-venv" in done.stderr
@@ -316,4 +316,4 @@ def test_without_root_and_sudo_the_installer_names_the_packages(tmp_path: Path) 
 def test_installing_when_nothing_is_missing_changes_nothing() -> None:
     """Neither apt nor pip is called: no network is needed."""
     environ = {**clean_environ(), "http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
-    assert finished(["scripts/install.sh", "run", "test", "bench"], environ).stdout == ""
+    assert finished(["scripts/install.sh", "run", "fast", "test", "bench"], environ).stdout == ""

@@ -28,6 +28,7 @@ from scripts.bench.nightly_options import arguments
 from scripts.bench.pipe import PipeError
 from scripts.bench.private_stack import SIGNALS, PrivateStack
 from scripts.stack_process import StackError
+from worker.nightly.compiled_jit import available
 from worker.store.errors import StoreError
 
 NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
@@ -53,10 +54,13 @@ class Bench:
         self._date = datetime.now(UTC).date()
         self._start = time.monotonic()
         self._stack = parts.enter_context(growth.new_stack(options))
+        self._compiled = self._stack.store.settings.compiled and available()
 
     def run(self) -> dict[str, Any]:
         """All phases in order, and the result as it is printed."""
         options, described = self._options, machine.describe(self._stack.store.redis)
+        if not self._compiled:
+            self._say(table.BY_NUMPY)
         self._site = self._new_site(self._stack)
         empty = capacity.used(self._stack)
         self._site.fill(options.users)
@@ -88,7 +92,7 @@ class Bench:
         return {
             "bench": "nightly", "date": self._date.isoformat(), "seed": options.seed, "users": options.users,
             "seen": options.seen, "top": options.top, "length": options.length, "jobs": options.jobs,
-            "users_per_second": users_per_second, "native_users_per_second": slow,
+            "compiled": self._compiled, "users_per_second": users_per_second, "native_users_per_second": slow,
             "native_python_users_per_second": beside["python_users_per_second"],
             "ratio": round(users_per_second / slow, 2),
             "ratio_python": round(users_per_second / beside["python_users_per_second"], 2),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+BY_NUMPY = ("lists are made by numpy, not by compiled code: this is not how fast a run can be "
+            "(scripts/install.sh run fast; the setting compiled)")
+
 
 def text(result: dict[str, Any]) -> str:
     """The whole table."""
@@ -19,6 +22,8 @@ def _head(result: dict[str, Any]) -> Iterator[str]:
     yield (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; load at the start "
            f"{machine['load_at_start'][0]}; Redis {machine['versions']['redis-server']}")
     yield f"filled in {data['fill_seconds']} s"
+    if not result["compiled"]:
+        yield BY_NUMPY
 
 
 def _runs(result: dict[str, Any]) -> Iterator[str]:

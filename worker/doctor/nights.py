@@ -1,4 +1,4 @@
-"""Whether something starts the nightly run, and whether it has ended well lately."""
+"""Whether something starts the nightly run, how fast its lists are made, and whether it has ended well lately."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from worker import timer
+from worker.config import Settings
 from worker.doctor.check import Check, fail, ok, warn
+from worker.nightly.compiled_jit import available
 from worker.status import last_good_run, refused_since
 from worker.store import generations
 from worker.store.connect import Store
@@ -25,6 +27,7 @@ def checks(run: Path, store: Store | None) -> Iterator[Check]:
     """The timer, and the last run; without Redis nothing is known of the runs."""
     yield _timer(run)
     if store is not None:
+        yield judge_lists(store.settings, available())
         try:
             yield _last(store)
         except (StoreError, RedisError) as error:
@@ -60,6 +63,16 @@ def _output(command: list[str]) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
+
+def judge_lists(settings: Settings, compiler: bool) -> Check:
+    """Whether lists are made by compiled code; ``compiler``: whether there is one."""
+    if not settings.compiled:
+        return ok("lists", "made by numpy, as the setting compiled = false asks for")
+    if compiler:
+        return ok("lists", "made by compiled code")
+    return warn("lists", "numba is missing: numpy makes them, the same ones, but a night of many users takes six times "
+                "as long", "scripts/install.sh run fast, as make up does (Python up to 3.14, x86-64 or ARM64)")
 
 
 def _last(store: Store) -> Check:

@@ -1,33 +1,35 @@
 -- Who is asking: a signed token v1.<key id>.<user>.<issued>.<signature>, as Authorization: Bearer or in the cookie.
 --
 -- worker/tokens.py signs and verifies the same. Whatever is not a valid token counts as none, and who has none
--- gets a new anonymous identity. Per worker: the last VERIFIED tokens found valid, so that HMAC runs once for each.
+-- gets a new anonymous identity. Each token is verified each time: that takes two microseconds, and remembering tens of
+-- thousands of them made the garbage collector take five of each request.
 
-local caches = require("edge.cache")
 local config = require("edge.config").get()
 local ffi = require("ffi")
 local headers = require("edge.headers")
 local limits = require("edge.limits")
 local metrics = require("edge.metrics")
 local signature = require("edge.signature")
-local text = require("edge.text")
 
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
-local cast = ffi.cast
+local C, cast, string_of = ffi.C, ffi.cast, ffi.string
 local get = headers.get
-local is_word = text.is_word
+local is_word = require("edge.text").is_word
 local u8 = ffi.typeof("const uint8_t *")
 
-local VERIFIED = 20000
+local BEARER = "Bearer "
 local TOKEN_MAX = 256        -- longer than any valid token
 local CANDIDATES = 8         -- cookies of our name that are tried in one request
 local VERSION, SIGNATURE = "v1.", 43
-local MAX_USER, MAX_DIGITS, DOT = 128, 12, 46
+local SHORTEST = #VERSION + #".." + SIGNATURE
+local MAX_USER, MAX_DIGITS = 128, 12
+local DOT, SEMICOLON, SPACE = 46, 59, 32
 local DAY_SECONDS = 86400
 
 local keyring = config.tokens
 local cookie_start = config.cookie_name .. "="
-local verified = caches.new(VERIFIED)
+
+ffi.cdef "int memcmp(const void *a, const void *b, size_t n);"
 
 local _M = {}
 
@@ -36,14 +38,12 @@ function _M.sign(user, issued)
     return payload .. "." .. signature.sign(keyring.keys[keyring.current], payload)
 end
 
--- Where the last dot before place `at` stands in the bytes of a token (from 0), or nil.
-local function dot_before(bytes, at)
-    for i = at - 1, 0, -1 do
-        if bytes[i] == DOT then
-            return i
-        end
+-- The next dot from place `at` on, the first or last of a range of bytes: dots are before and behind it.
+local function dot_from(bytes, at, step)
+    while bytes[at] ~= DOT do
+        at = at + step
     end
-    return nil
+    return at
 end
 
 -- The number in the digits from one place to before another; nil when there are none, too many or other characters.
@@ -68,53 +68,49 @@ local function is_user(bytes, from, to)
     return to > from and to - from <= MAX_USER
 end
 
--- A token is taken apart from its ends: a user's id may have dots.
-local function verify(token)
-    local bytes, payload = cast(u8, token), #token - SIGNATURE - 1
-    if payload < #VERSION or sub(token, 1, #VERSION) ~= VERSION or bytes[payload] ~= DOT then
+-- { user, issued, key_id } of the token that begins behind the first `at` bytes of a text and has `length`, when it is
+-- valid, else nil. It is taken apart from its ends: a user's id may have dots.
+local function verify(text, at, length)
+    local token, payload = cast(u8, text) + at, length - SIGNATURE - 1
+    if length < SHORTEST or length > TOKEN_MAX or C.memcmp(token, VERSION, #VERSION) ~= 0 or token[payload] ~= DOT then
         return nil
     end
-    local key_end, issued_dot = find(token, ".", #VERSION + 1, true), dot_before(bytes, payload)
-    local issued = digits(bytes, issued_dot + 1, payload)
-    if not issued or issued_dot <= key_end or not is_user(bytes, key_end, issued_dot) then
+    local key_end, issued_dot = dot_from(token, #VERSION, 1), dot_from(token, payload - 1, -1)
+    local issued = digits(token, issued_dot + 1, payload)
+    if not issued or issued_dot <= key_end or not is_user(token, key_end + 1, issued_dot) then
         return nil
     end
-    local key_id = sub(token, #VERSION + 1, key_end - 1)
+    local key_id = string_of(token + #VERSION, key_end - #VERSION)
     local secret = keyring.keys[key_id]
-    if not secret or not signature.matches(secret, token, payload, bytes + payload + 1) then
+    if not secret or not signature.matches(secret, token, payload, token + payload + 1) then
         return nil
     end
-    return { user = sub(token, key_end + 1, issued_dot), issued = issued, key_id = key_id }
+    -- Of the text itself, so that it stays alive as long as pointers into it are used.
+    return { user = sub(text, at + key_end + 2, at + issued_dot), issued = issued, key_id = key_id }
 end
 
--- { user, issued, key_id } of a valid token, else nil.
-function _M.verify(token)
-    if #token > TOKEN_MAX then
-        return nil
-    end
-    local known = verified:get(token)
-    if not known then
-        known = verify(token)
-        if known then
-            verified:set(token, known)
-        end
-    end
-    return known
+local function verify_text(token)
+    return verify(token, 0, #token)
 end
 
 local function from_bearer(sent)
     local header = get(sent, "authorization")
     if not header then
         return nil
-    elseif sub(header, 1, 7) == "Bearer " then
-        local token = sub(header, 8)
-        local known = _M.verify(token)
+    elseif #header > #BEARER and C.memcmp(header, BEARER, #BEARER) == 0 then
+        local known = verify(header, #BEARER, #header - #BEARER)
         if known then
-            return token, known
+            return known
         end
     end
     local token = match(header, "^[Bb][Ee][Aa][Rr][Ee][Rr] +([^ ]+) *$")
-    return token, token and _M.verify(token)
+    return token and verify_text(token)
+end
+
+-- Whether a cookie ends before place `at` of the header (from 1), or begins behind it.
+local function is_border(header, at)
+    local one = byte(header, at)
+    return not one or one == SEMICOLON or one == SPACE
 end
 
 -- The first valid one: a page of another path or subdomain may have set a second cookie of the same name.
@@ -127,11 +123,14 @@ local function from_cookie(sent)
             return nil
         end
         at = last + 1
-        if first == 1 or find(header, "^[; ]", first - 1) then
-            local token = match(header, "^[^; ]*", at)
-            local known = _M.verify(token)
+        if first == 1 or is_border(header, first - 1) then
+            local stop = at
+            while not is_border(header, stop) do
+                stop = stop + 1
+            end
+            local known = verify(header, last, stop - at)
             if known then
-                return token, known
+                return known
             end
             tried = tried + 1
         end
@@ -154,16 +153,14 @@ local function mint()
 end
 
 -- What of these tokens, and the header's and the cookie's among the headers `sent`, is valid, in this order, each as
--- _M.verify gives it.
+-- { user, issued, key_id }.
 function _M.presented(sent, tokens)
     local valid = {}
     for _, token in ipairs(tokens) do
-        valid[#valid + 1] = _M.verify(token)
+        valid[#valid + 1] = verify_text(token)
     end
-    local _, bearer = from_bearer(sent)
-    valid[#valid + 1] = bearer
-    local _, cookie = from_cookie(sent)
-    valid[#valid + 1] = cookie
+    valid[#valid + 1] = from_bearer(sent)
+    valid[#valid + 1] = from_cookie(sent)
     return valid
 end
 
@@ -172,22 +169,18 @@ function _M.is_anonymous(user)
     return byte(user, 1) == 97 and byte(user, 2) == 45
 end
 
--- Whom a request with the headers `sent` is from: { user, token, issued, fresh = minted now, reissue = the token is a
--- new one for the same user, source }; no user where the address has had too many newcomers.
+-- Whom a request with the headers `sent` is from: { user, issued, fresh = minted now, reissue = gets a new token for
+-- the same user, token = the new one of either, source }; no user where the address has had too many newcomers.
 function _M.request(sent)
-    local source = "bearer"
-    local token, known = from_bearer(sent)
+    local source, known = "bearer", from_bearer(sent)
     if not known then
-        source = "cookie"
-        token, known = from_cookie(sent)
+        source, known = "cookie", from_cookie(sent)
     end
     if not known then
         return mint()
     end
     local reissue = wants_reissue(known, source)
-    if reissue then
-        token = _M.sign(known.user, ngx.time())
-    end
+    local token = reissue and _M.sign(known.user, ngx.time())
     return {
         user = known.user, token = token, issued = known.issued, fresh = false, reissue = reissue, source = source,
     }

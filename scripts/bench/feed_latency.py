@@ -19,7 +19,7 @@ from scripts.bench.processes import started
 from scripts.stack_process import StackError
 from worker import credentials, tokens
 
-TOKENS = 20_000  # as many as the edge remembers to be valid
+TOKENS = 20_000
 WARM_SECONDS = 3.0
 AFTER_SECONDS = 2.0
 END_SECONDS = 30

@@ -109,7 +109,7 @@ def test_secrets_are_compared_in_constant_time() -> None:
                  and re.search(r"expected|signed|given|known|token", ast.unparse(node))]
         assert [ast.unparse(node) for node in plain] == []
     lua = (ROOT / "lua/edge/identity.lua").read_text()
-    assert "not signature.matches(secret, token, payload, bytes + payload + 1)" in lua
+    assert "not signature.matches(secret, token, payload, token + payload + 1)" in lua
     compared = (ROOT / "lua/edge/signature.lua").read_text()
     assert "return crypto.CRYPTO_memcmp(text, signed, TEXT) == 0" in compared
     assert not re.search(r"[=~]= *signed|(?<!#)\bsigned *[=~]=", lua + compared)

@@ -17,7 +17,7 @@ local rows = require("edge.rows")
 local stages = require("edge.stages")
 
 local advance = stages.advance
-local floor = math.floor
+local floor, max = math.floor, math.max
 
 local GAP, EVERY = config.gap, config.fresh_every
 local SLOT = 2 % EVERY
@@ -225,9 +225,25 @@ function _M.begin(list, list_pool, generation, stamps, stamp, now, state, wanted
     return walk
 end
 
+-- The next items of the person's list, as many as come one after the other, where nothing waits to be looked at first.
+local function run()
+    local first = walk.size + 1
+    local slot = (walk.fresh_left > 0 or walk.waiting_count > 0) and SLOT or -1
+    tick = stages.run(walk, served_at, tick, slot)
+    for i = max(first, walk.size - GAP + 1), walk.size do
+        walk.recent[(walk.position - walk.size + i - 1) % GAP] = walk.rows[walk.numbers[i]].category
+    end
+end
+
 -- Chooses up to `wanted` items: walk.size of them in walk.numbers and walk.codes.
 function _M.fill()
-    while walk.size < walk.wanted and step() do end
+    local found = true
+    while found and walk.size < walk.wanted do
+        if walk.stage == stages.LIST and walk.deferred_count == 0 and not walk.all_fresh then
+            run()
+        end
+        found = walk.size == walk.wanted or step()
+    end
 end
 
 -- Whether something comes after the page. Moves the walk on: ask last.

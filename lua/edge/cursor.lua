@@ -9,8 +9,9 @@
 -- its bounds checked, here or where it is used, before it indexes anything or counts the rounds of a loop.
 
 local assemble = require("edge.assemble")
+local buffer = require("edge.buffer")
 
-local concat = table.concat
+local add, add_number = buffer.add, buffer.add_number
 local find, gmatch, match = string.find, string.gmatch, string.match
 local tonumber = tonumber
 
@@ -91,36 +92,61 @@ function _M.parse(text)
     return parse_walk(text)
 end
 
+-- The cursor that is being written.
+local cursor = buffer.new(LONGEST)
+
 -- The last categories, oldest first.
-local function recent_of(walk)
-    local text = ""
+local function add_recent(walk)
+    local separator = ""
     for ago = assemble.GAP, 1, -1 do
         local category = walk.recent[(walk.position - ago) % assemble.GAP]
         if category > 0 then
-            text = text == "" and text .. category or text .. "_" .. category
+            add(cursor, separator)
+            add_number(cursor, category)
+            separator = "_"
         end
     end
-    return text
 end
 
-local function deferred_of(walk)
-    if walk.deferred_count == 0 then
-        return ""
+-- codes: why each of the items is served, or nil.
+local function add_items(items, count, codes)
+    for i = 1, count do
+        if i > 1 then
+            add(cursor, "_")
+        end
+        add_number(cursor, items[i])
+        if codes then
+            add(cursor, LETTERS[codes[i]])
+        end
     end
-    local parts = {}
-    for i = 1, walk.deferred_count do
-        parts[i] = walk.deferred[i] .. LETTERS[walk.deferred_codes[i]]
-    end
-    return concat(parts, "_")
+end
+
+local function add_part(number)
+    add(cursor, ".")
+    add_number(cursor, number)
 end
 
 -- The cursor behind the page that a walk has assembled.
 function _M.of(walk, repeats)
     local posted, item = assemble.fresh_mark()
-    return "1." .. walk.list.generation .. "." .. walk.generation.generation .. "." .. walk.start
-        .. (repeats and ".1." or ".0.") .. walk.stage .. "." .. walk.index .. "." .. posted .. "." .. item .. "."
-        .. walk.position .. "." .. recent_of(walk) .. "." .. deferred_of(walk) .. "."
-        .. concat(walk.waiting, "_", 1, walk.waiting_count)
+    buffer.clear(cursor)
+    add(cursor, "1")
+    add_part(walk.list.generation)
+    add_part(walk.generation.generation)
+    add_part(walk.start)
+    add(cursor, repeats and ".1" or ".0")
+    add_part(walk.stage)
+    add_part(walk.index)
+    add_part(posted)
+    add_part(item)
+    add_part(walk.position)
+    add(cursor, ".")
+    add_recent(walk)
+    add(cursor, ".")
+    add_items(walk.deferred, walk.deferred_count, walk.deferred_codes)
+    add(cursor, ".")
+    add_items(walk.waiting, walk.waiting_count)
+    return buffer.text(cursor)
 end
 
 function _M.of_fallback(index)

@@ -5,6 +5,7 @@
 -- Who has opted out, or is sent by another site's page, is nobody: user is nil, and nothing of a person is read.
 
 local assemble = require("edge.assemble")
+local buffer = require("edge.buffer")
 local config = require("edge.config").get()
 local consent = require("edge.consent")
 local cors = require("edge.cors")
@@ -17,7 +18,6 @@ local identity = require("edge.identity")
 local keys = require("edge.keys")
 local lists = require("edge.lists")
 local metrics = require("edge.metrics")
-local new_tab = require("table.new")
 local origin = require("edge.origin")
 local records = require("edge.records")
 local respond = require("edge.respond")
@@ -26,7 +26,8 @@ local store = require("edge.store")
 local sync = require("edge.sync")
 local visitors = require("edge.visitors")
 
-local find, sub = string.find, string.sub
+local add, add_number, clear = buffer.add, buffer.add_number, buffer.clear
+local find = string.find
 local tonumber = tonumber
 
 local PAGE, LARGEST = 20, 100
@@ -36,7 +37,14 @@ local IMPERSONAL = {
     opted_out = ',"personal":false,"why":"opted_out"', cross_site = ',"personal":false,"why":"cross_site"',
     bot = ',"personal":false,"why":"bot"', new_users = ',"personal":false,"why":"new_users"',
 }
+local OPENINGS = {
+    list = ',"source":"list","items":[', default = ',"source":"default","items":[',
+    fallback = ',"source":"fallback","items":[',
+}
 local SOURCES = { list = 'source="list"', default = 'source="default"', fallback = 'source="fallback"' }
+
+-- The answer that is being put together.
+local body = buffer.new(16384)
 
 local _M = {}
 
@@ -162,31 +170,39 @@ local function choose(known, now, state, wanted)
     return page
 end
 
--- The answer as a list of strings, and its length. It is never joined in Lua: each new string is looked up among those
--- of its length and hash, LuaJIT hashes but a few bytes of a long one, and answers are alike in those.
--- A text is "," and an item's JSON, or false where the record vanished meanwhile. why: it is nobody's page, or nil.
+-- The answer. A text is "," and an item's JSON, or false where the record vanished meanwhile. why: it is nobody's page,
+-- or nil.
 local function render(user, page, texts, why)
-    local head = '{"user":' .. (user and '"' .. user .. '"' or "null") .. ',"generation":' .. page.generation
-        .. ',"source":"' .. page.source .. '","items":['
-    local body, size, length = new_tab(#texts + 2, 0), 0, 0
+    clear(body)
+    if user then
+        add(body, '{"user":"')
+        add(body, user)
+        add(body, '","generation":')
+    else
+        add(body, '{"user":null,"generation":')
+    end
+    add_number(body, page.generation)
+    add(body, OPENINGS[page.source])
+    local first = true
     for i = 1, #texts do
         local text = texts[i]
         if text then
-            size, length = size + 1, length + #text
-            body[size] = text
+            add(body, text, first and 1 or 0)
+            first = false
         end
     end
-    if size == 0 then
-        size, body[1] = 1, head
-        length = #head
+    if page.cursor then
+        add(body, '],"cursor":"')
+        add(body, page.cursor)
+        add(body, '"')
     else
-        body[1] = head .. sub(body[1], 2)
-        length = length + #head - 1
+        add(body, '],"cursor":null')
     end
-    local tail = '],"cursor":' .. (page.cursor and '"' .. page.cursor .. '"' or "null")
-        .. (why and IMPERSONAL[why] or "") .. (page.exhausted and ',"exhausted":true}' or "}")
-    body[size + 1] = tail
-    return body, length + #tail
+    if why then
+        add(body, IMPERSONAL[why] or "")
+    end
+    add(body, page.exhausted and ',"exhausted":true}' or "}")
+    return buffer.text(body)
 end
 
 -- A page and its items' texts from Redis; nil and why when Redis fails.
@@ -209,10 +225,10 @@ local function from_memory(user, request, now)
     local index = state and (state.fallback or state.position) or 0
     local texts, generation, following = fallback.page(request.wanted, index, now, user)
     local cursor = following and cursors.of_fallback(following)
-    return { generation = generation, source = "fallback", cursor = cursor }, texts
+    return { generation = tonumber(generation), source = "fallback", cursor = cursor }, texts
 end
 
-local function send(id, body, length)
+local function send(id, text)
     local header = ngx.header
     if id then
         identity.set_cookie(id)
@@ -220,8 +236,8 @@ local function send(id, body, length)
     header["Content-Type"] = "application/json"
     header["Cache-Control"] = "private, no-store"
     cors.expose("Cookie, Authorization")
-    header["Content-Length"] = length
-    ngx.print(body)
+    header["Content-Length"] = #text
+    ngx.print(text)
     return ngx.exit(ngx.HTTP_OK)
 end
 

@@ -3,30 +3,37 @@
 -- Each item has one place in this order: a later stage skips what an earlier one names, and all stages skip fresh
 -- items, which come by themselves. Pure functions over `walk` (see edge.assemble).
 
+local config = require("edge.config").get()
+
 local band = bit.band
 local min = math.min
 
+local GAP, EVERY = config.gap, config.fresh_every
 local LIST, DEFAULT, UNLISTED, DONE = 1, 2, 4, 5
 -- Why an item is served; edge.records has the words. BY_DEFAULT and OLDER are "default" both, but tell the source.
 local TOP, NEW, EVERGREEN, BY_DEFAULT, OLDER, FRESH = 1, 2, 3, 4, 5, 6
 local POSITION, MISSED = 32767, 32768
 local ONLY_OLDER = require("edge.generations").OLDER
 
-local _M = { FIRST = LIST, DONE = DONE, BY_DEFAULT = BY_DEFAULT, OLDER = OLDER, FRESH = FRESH }
+local _M = { LIST = LIST, FIRST = LIST, DONE = DONE, BY_DEFAULT = BY_DEFAULT, OLDER = OLDER, FRESH = FRESH }
 
--- Whether a person may get the item now.
-local function live(walk, n)
-    if n < 1 or n > walk.count then
-        return false
-    end
-    local row = walk.rows[n]
-    return row.flags == 0 and row.posted <= walk.now and (row.expires == 0 or row.expires > walk.now)
+-- Whether a person may get the item of a row now.
+local function is_live(row, now)
+    return row.flags == 0 and row.posted <= now and (row.expires == 0 or row.expires > now)
 end
 
--- Whether a live item is one that the run did not know, and young enough. Its age is that at the walk's beginning.
+local function live(walk, n)
+    return n >= 1 and n <= walk.count and is_live(walk.rows[n], walk.now)
+end
+
+-- Whether live item `n`, posted then, is one that the run did not know, and young enough: its age is that at the walk's
+-- beginning.
+local function is_new(n, posted, fresh_from, max_item, moment)
+    return posted >= fresh_from and (n > max_item or posted >= moment)
+end
+
 local function is_fresh(walk, n)
-    local posted = walk.rows[n].posted
-    return posted >= walk.fresh_from and (n > walk.max_item or posted >= walk.moment)
+    return is_new(n, walk.rows[n].posted, walk.fresh_from, walk.max_item, walk.moment)
 end
 
 local function servable(walk, n)
@@ -43,10 +50,9 @@ function _M.still_servable(walk, n)
     return live(walk, n) and walk.stamps[n] <= walk.stamp
 end
 
-local function reason(walk, list, pool, entry, place)
-    if list ~= walk.list then
-        return BY_DEFAULT
-    elseif entry >= MISSED or place >= pool.new_end then
+-- Why an item of the person's own list is served.
+local function reason(pool, entry, place)
+    if entry >= MISSED or place >= pool.new_end then
         return EVERGREEN
     end
     return place < pool.top_count and TOP or NEW
@@ -60,10 +66,41 @@ local function next_entry(walk, list, pool)
         local n = place < size and items[place] or 0
         if servable(walk, n) then
             walk.index = index + 1
-            return n, reason(walk, list, pool, entry, place)
+            return n, list == walk.list and reason(pool, entry, place) or BY_DEFAULT
         end
     end
     return nil
+end
+
+-- Serves the person's list up to what needs a closer look: an item that may not stand where it comes, as served_at of
+-- its category is less than GAP + 1 below `tick`, or the next position i % EVERY == slot. It does what `advance` and
+-- assemble's step do, one after the other, in one loop without a look at `walk`: of that LuaJIT makes short code.
+-- Returns the tick behind it.
+function _M.run(walk, served_at, tick, slot)
+    local pool, rows, count, stamps, stamp = walk.list_pool, walk.rows, walk.count, walk.stamps, walk.stamp
+    local entries, listed, items, pool_size = walk.list.entries, walk.list.count, pool.items, pool.size
+    local now, fresh_from, max_item, moment = walk.now, walk.fresh_from, walk.max_item, walk.moment
+    local numbers, codes, wanted, before = walk.numbers, walk.codes, walk.wanted, walk.position - walk.size
+    local index, size = walk.index, walk.size
+    while size < wanted and index < listed and (before + size) % EVERY ~= slot do
+        local entry = entries[index]
+        local place = band(entry, POSITION)
+        local n = place < pool_size and items[place] or 0
+        if n >= 1 and n <= count and stamps[n] < stamp then
+            local row = rows[n]
+            if is_live(row, now) and not is_new(n, row.posted, fresh_from, max_item, moment) then
+                local category = row.category
+                if tick - served_at[category] <= GAP then
+                    break
+                end
+                served_at[category], tick, size = tick, tick + 1, size + 1
+                numbers[size], codes[size] = n, reason(pool, entry, place)
+            end
+        end
+        index = index + 1
+    end
+    walk.index, walk.size, walk.position = index, size, before + size
+    return tick
 end
 
 local function next_older(walk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.feed_site import DAY, Site, shown, site, utc
+from tests.feed_site import DAY, Site, reasons, shown, site, utc, walk
 from worker import keyspace
 from worker.seen_set import CLICKED, UNCOUNTED, packed, word_of
 from worker.store.lists import list_key
@@ -36,6 +36,20 @@ def test_a_changed_record_is_served_as_it_is_now(site: Site) -> None:
     site.add("a", data={"title": "second"})
     titles = {item["id"]: item["data"]["title"] for item in site.stack.feed("u1")["items"]}
     assert titles == {"a": "second", "b": "first"}
+
+
+def test_a_listed_item_that_is_posted_anew_is_fresh_and_comes_once(site: Site) -> None:
+    """Lists pass it over from then on, whoever's they are; it has the position that is kept for fresh items."""
+    ids = [f"l{i}" for i in range(1, 8)]
+    site.add(*ids)
+    site.publish(1, " ".join(ids), default=" ".join(ids))
+    site.give("u1", 1, " ".join(ids))
+    site.add("l1", posted=site.now - 60)
+    for user in ("u1", "nobody"):
+        page = site.stack.feed(user)
+        assert shown(page) == "l2 l3 l1 l4 l5 l6 l7"
+        assert reasons(page).split()[2] == "fresh"
+        assert " ".join(shown(part) for part in walk(site.stack, user, 2)) == "l2 l3 l1 l4 l5 l6 l7"
 
 
 def test_a_catalogue_that_outgrows_its_room_is_known_whole(site: Site) -> None:

@@ -46,6 +46,21 @@ def test_the_answer_is_private_json(site: Site) -> None:
     assert site.stack.http.post("/feed").status_code == 405
 
 
+def test_pages_of_any_length_are_whole(site: Site) -> None:
+    """From a few hundred bytes to 400 KB and back: each is put together in the memory that the last one used."""
+    names = [f"i{number}" for number in range(100)]
+    site.add(*names[:99], data={"title": "4,000 bytes: " + "é" * 2_000})
+    site.add(names[99], data={})
+    site.publish(4_294_967_295, " ".join(names))
+    site.give("u1", 4_294_967_295, " ".join(reversed(names)))
+    for size in (1, 99, 2, 50, 1):
+        page = site.stack.feed("u1", size)
+        assert (page["user"], page["generation"], page["source"]) == ("u1", 4_294_967_295, "list")
+        assert shown(page).split() == names[: -size - 1 : -1]
+        assert [len(item["data"].get("title", "")) for item in page["items"]] == [0] + [2_013] * (size - 1)
+        assert page["cursor"].startswith("1.4294967295.4294967295.")
+
+
 def test_what_subtraction_breaks_is_spaced_again(site: Site) -> None:
     """The list was spaced; without b and c, e:A would follow a:A within 3 and waits until three others stood there."""
     site.add("a:A", "b:B", "c:C", "d:D", "e:A", "f:E", "g:F", "h:A")

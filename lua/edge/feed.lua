@@ -89,6 +89,13 @@ local function published(raw)
     return list, pool
 end
 
+-- HGET of the person's list and GET of what they saw, as Redis's protocol wants them.
+local function request_of(user)
+    local list, had = keys.list(user), keys.seen(user)
+    return "*3\r\n$4\r\nHGET\r\n$" .. #list .. "\r\n" .. list .. "\r\n$" .. #user .. "\r\n" .. user
+        .. "\r\n*2\r\n$3\r\nGET\r\n$" .. #had .. "\r\n" .. had .. "\r\n"
+end
+
 -- All that Redis knows for this page: { list, pool, had }, `had` for seen.stamp; or nil and why not.
 local function read(user)
     if not sync.ensure() then
@@ -96,7 +103,7 @@ local function read(user)
     elseif not user then
         return { list = NO_LIST, pool = NO_POOL, had = false }
     end
-    local replies, err = store.exec({ { "HGET", keys.list(user), user }, { "GET", keys.seen(user) } })
+    local replies, err = store.send(request_of(user), 2)
     if not replies then
         return nil, err
     end

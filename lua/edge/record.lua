@@ -9,7 +9,7 @@ local ffi = require("ffi")
 local resp = require("edge.resp")
 local store = require("edge.store")
 
-local bulk = resp.bulk
+local bulk, string_of = resp.bulk, ffi.string
 local max, min = math.max, math.min
 
 local CAP_MS = config.dwell_cap_s * 1000
@@ -134,25 +134,25 @@ local function is_only(i, size)
     return true
 end
 
--- Packs the plain events: impressions of one day, each the only event of its item. That day is the first of all days.
-local function pack_plain(events, found)
-    local size, count = #events, 0
+-- Packs the plain events into `marks` and `counts`: impressions of one day, each the only event of its item. Returns
+-- how many they are, and that day.
+local function pack_plain(events)
+    local size, count, day = #events, 0, nil
     for i = 1, size do
         numbers[i] = events[i].number or 0
     end
     for i = 1, size do
         local event = events[i]
-        local day = keys.day_of(event.ts)
-        plain[i] = event.letter == "i" and (count == 0 or day == found.days[1]) and is_only(i, size) and 1 or 0
+        local on = keys.day_of(event.ts)
+        plain[i] = event.letter == "i" and (count == 0 or on == day) and is_only(i, size) and 1 or 0
         if plain[i] == 1 then
-            found.days[1] = day
+            day = on
             marks[count] = event.number * MARK + keys.bucket_of(event.ts) % keys.CODES * CODE
             counts[count] = event.number + IMPRESSION * ITEMS
             count = count + 1
         end
     end
-    found.marks, found.counts = ffi.string(marks, 4 * count), ffi.string(counts, 4 * count)
-    return count
+    return count, day
 end
 
 local function pack_others(events, found)
@@ -174,31 +174,38 @@ local function pack_others(events, found)
             size = size + 2
         end
     end
-    found.packed = ffi.string(words, 4 * size)
+    found.packed = string_of(words, 4 * size)
 end
 
--- Packs the events; returns what else the call needs to know of them.
-local function gather(events)
-    local found = { days = {}, acted = {}, values = {}, packed = "", searches = false, oldest = math.huge, newest = 0 }
-    for i = 1, #events do
+-- The times of the first and the last of the events.
+local function span_of(events)
+    local oldest, newest = events[1].ts, events[1].ts
+    for i = 2, #events do
         local ts = events[i].ts
-        found.oldest, found.newest = min(found.oldest, ts), max(found.newest, ts)
+        oldest, newest = min(oldest, ts), max(newest, ts)
     end
-    if pack_plain(events, found) < #events then
-        pack_others(events, found)
-    end
+    return oldest, newest
+end
+
+-- What a call of any events carries. Of the plain ones, `count` on `day`, pack_plain has packed what there is to say.
+local function gather(events, count, day)
+    local found = {
+        days = { day }, acted = {}, values = {}, packed = "", searches = false,
+        marks = string_of(marks, 4 * count), counts = string_of(counts, 4 * count),
+    }
+    pack_others(events, found)
     return found
 end
 
-local function command(user, found, now_ms)
+local function command(user, found, oldest, newest, now_ms)
     local partition = keys.partition(user)
     local days, acted = found.days, found.acted
     local named = 3 + #days + #acted + (found.searches and 1 or 0)
     local argv = { "FCALL", "nightfeed_record", named, keys.users(partition), keys.erased(partition), keys.seen(user) }
     local at = 3 + named
     argv[at + 1], argv[at + 2], argv[at + 3] = user, #days, ("%.0f"):format(keys.live_mask(now_ms))
-    argv[at + 4], argv[at + 5] = keys.bucket_expiry(keys.bucket_of(found.newest), user), config.erasure_key
-    argv[at + 6], argv[at + 7] = ("%.0f"):format(found.oldest), ("%.0f"):format(found.newest)
+    argv[at + 4], argv[at + 5] = keys.bucket_expiry(keys.bucket_of(newest), user), config.erasure_key
+    argv[at + 6], argv[at + 7] = ("%.0f"):format(oldest), ("%.0f"):format(newest)
     argv[at + 8], argv[at + 9], argv[at + 10] = found.marks, found.counts, found.packed
     local key, expiry = 6, at + 10
     for i = 1, #days do
@@ -246,28 +253,30 @@ end
 
 local ERASURE_KEY = bulk(config.erasure_key)
 
--- The same as `command` for plain events alone, as text: nearly every beacon is such.
-local function plain_request(user, found, now_ms)
+-- The same as `command` for plain events alone, `count` on `day`, as text: nearly every beacon is such.
+local function plain_request(user, count, day, oldest, newest, now_ms)
     local partition = keys.partition(user)
-    local seen, marked, counted = keys.seen(user), found.marks, found.counts
-    local count = count_part(partition, found.days[1])
-    local expiry = keys.bucket_expiry(keys.bucket_of(found.newest), user)
+    local seen, marked, counted = keys.seen(user), string_of(marks, 4 * count), string_of(counts, 4 * count)
+    local count_key = count_part(partition, day)
+    local expiry = keys.bucket_expiry(keys.bucket_of(newest), user)
     -- Moments have thirteen digits, and in seconds ten, until the year 2286.
     return (heads[partition] or make_head(partition))
-        .. "$" .. #seen .. "\r\n" .. seen .. "\r\n" .. count
+        .. "$" .. #seen .. "\r\n" .. seen .. "\r\n" .. count_key
         .. "$" .. #user .. "\r\n" .. user .. "\r\n" .. mask_part(now_ms)
         .. "$10\r\n" .. expiry .. "\r\n" .. ERASURE_KEY
-        .. "$13\r\n" .. found.oldest .. "\r\n$13\r\n" .. found.newest .. "\r\n"
+        .. "$13\r\n" .. oldest .. "\r\n$13\r\n" .. newest .. "\r\n"
         .. "$" .. #marked .. "\r\n" .. marked .. "\r\n$" .. #counted .. "\r\n" .. counted .. "\r\n$0\r\n\r\n"
         .. expiry_of[partition]
 end
 
 local function send(user, events, now_ms)
-    local found = gather(events)
-    if found.packed == "" and found.oldest >= SHORTEST_MS then
-        return store.send(plain_request(user, found, now_ms), 1, store.WRITES)
+    local oldest, newest = span_of(events)
+    local count, day = pack_plain(events)
+    if count == #events and oldest >= SHORTEST_MS then
+        return store.send(plain_request(user, count, day, oldest, newest, now_ms), 1, store.WRITES)
     end
-    return store.exec({ command(user, found, now_ms) }, store.WRITES)
+    local found = gather(events, count, day)
+    return store.exec({ command(user, found, oldest, newest, now_ms) }, store.WRITES)
 end
 
 -- Events from after the person's erasure; the others are dropped, and counted.

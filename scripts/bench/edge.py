@@ -8,15 +8,12 @@ Starts a private stack, fills it, and prints a table and then, as the last line,
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from redis.exceptions import RedisError
 
 from scripts.bench import (
     edge_falcon,
@@ -27,16 +24,15 @@ from scripts.bench import (
     edge_table,
     edge_workers,
     machine,
+    progress,
 )
 from scripts.bench.edge_load import Loader
 from scripts.bench.edge_options import EdgeOptions, arguments
 from scripts.bench.edge_parts import Rounds
 from scripts.bench.edge_server import Server
 from scripts.bench.edge_site import Site
-from scripts.bench.pipe import PipeError
-from scripts.bench.private_stack import SIGNALS, PrivateStack
-from scripts.stack_process import StackError
-from worker.store.errors import StoreError
+from scripts.bench.private_stack import PrivateStack
+from scripts.bench.progress import Progress
 
 LENGTH = 200
 NOTES = (
@@ -56,7 +52,7 @@ class Bench:
 
     def __init__(self, stack: PrivateStack, options: EdgeOptions) -> None:
         self._stack, self._options = stack, options
-        self._start = time.monotonic()
+        self._say = Progress()
         self._site, self._server = Site(stack, options, self._say), Server(stack)
 
     def run(self) -> dict[str, Any]:
@@ -74,7 +70,7 @@ class Bench:
             "browser_headers": options.browser_headers, "only": options.only, "errors": errors, **parts,
             "page": page, "data": data, "machine": described, "notes": NOTES,
             "complaints": self._server.complaints(),
-            "bench_seconds": round(time.monotonic() - self._start, 1),
+            "bench_seconds": round(self._say.seconds, 1),
         }  # fmt: skip
 
     def _parts(self) -> dict[str, Any]:
@@ -92,32 +88,16 @@ class Bench:
             parts["open"] = edge_open.measure(loader, self._say)
         return parts
 
-    def _say(self, what: str) -> None:
-        if _received:
-            raise SystemExit(128 + _received[0])
-        print(f"[{time.monotonic() - self._start:6.1f} s] {what}", file=sys.stderr, flush=True)
-
-
-# Signals that came. An exception that one raises is lost when it strikes a finaliser: the next phase raises it again.
-_received: list[int] = []
-
-
-def _interrupted(number: int, _frame: object) -> NoReturn:
-    _received.append(number)
-    raise SystemExit(128 + number)
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 when done, 1 when it failed or a request did, 128 + n when signal n ended it."""
     options = arguments(argv)
-    for number in SIGNALS:
-        signal.signal(number, _interrupted)
-    try:
-        with PrivateStack(list_length=LENGTH) as stack:
-            result = Bench(stack, options).run()
-    except (StackError, StoreError, PipeError, RedisError, OSError) as error:
-        print(f"bench-edge: {error}", file=sys.stderr)
-        return 1
+    return progress.run("bench-edge", lambda: _measured(options))
+
+
+def _measured(options: EdgeOptions) -> int:
+    with PrivateStack(list_length=LENGTH) as stack:
+        result = Bench(stack, options).run()
     print(edge_table.text(result))
     print(json.dumps(result))
     return verdict(result)

@@ -10,26 +10,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from redis.exceptions import RedisError
 
-from scripts.bench import capacity, feed_latency, growth, item_year, machine, native, table
+from scripts.bench import capacity, feed_latency, growth, item_year, machine, native, progress, table
 from scripts.bench.night_site import NightSite
 from scripts.bench.nightly_options import arguments
-from scripts.bench.pipe import PipeError
-from scripts.bench.private_stack import SIGNALS, PrivateStack
-from scripts.stack_process import StackError
+from scripts.bench.private_stack import PrivateStack
+from scripts.bench.progress import Progress
 from worker.nightly.compiled_jit import available
-from worker.store.errors import StoreError
 
 NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
 NOTES = (
@@ -52,7 +47,7 @@ class Bench:
     def __init__(self, parts: contextlib.ExitStack, options: argparse.Namespace) -> None:
         self._parts, self._options = parts, options
         self._date = datetime.now(UTC).date()
-        self._start = time.monotonic()
+        self._say = Progress()
         self._stack = parts.enter_context(growth.new_stack(options))
         self._compiled = self._stack.store.settings.compiled and available()
 
@@ -81,7 +76,7 @@ class Bench:
             "extrapolation": capacity.extrapolated(each["all"], fastest["users_per_second"]),
             "growth": self._growth(sizes) if sizes else None, "feed": self._feed() if options.feed else None,
             "data": self._data(), "machine": described, "notes": NOTES,
-            "bench_seconds": round(time.monotonic() - self._start, 1),
+            "bench_seconds": round(self._say.seconds, 1),
         }  # fmt: skip
 
     def _new_site(self, stack: PrivateStack) -> NightSite:
@@ -140,32 +135,16 @@ class Bench:
         return {"fill_seconds": round(self._site.fill_seconds, 1), "seen_per_user": round(filler.words / users, 1),
                 "items": item_year.ITEMS, "categories": item_year.CATEGORIES}
 
-    def _say(self, what: str) -> None:
-        if _received:
-            raise SystemExit(128 + _received[0])
-        print(f"[{time.monotonic() - self._start:6.1f} s] {what}", file=sys.stderr, flush=True)
-
-
-# Signals that came. An exception that one raises is lost when it strikes a finaliser: the next phase raises it again.
-_received: list[int] = []
-
-
-def _interrupted(number: int, _frame: object) -> NoReturn:
-    _received.append(number)
-    raise SystemExit(128 + number)
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 when done, 1 with a message when it failed, 128 + n when signal n ended it."""
     options = arguments(argv)
-    for number in SIGNALS:
-        signal.signal(number, _interrupted)
-    try:
-        with contextlib.ExitStack() as parts:
-            result = Bench(parts, options).run()
-    except (StackError, StoreError, PipeError, RedisError, OSError) as error:
-        print(f"bench-nightly: {error}", file=sys.stderr)
-        return 1
+    return progress.run("bench-nightly", lambda: _measured(options))
+
+
+def _measured(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as parts:
+        result = Bench(parts, options).run()
     print(table.text(result))
     print(json.dumps(result))
     return 0

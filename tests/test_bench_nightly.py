@@ -96,9 +96,9 @@ def test_without_numba_it_says_that_a_run_could_be_faster(scratch: Path, tmp_pat
 def test_what_sites_and_benchmarks_run_on_has_the_compiler(target: str) -> None:
     """`make demo` needs it not."""
     for name, wanted in ((target, True), ("demo", False)):
-        commands = subprocess.run(["make", "--no-print-directory", "-n", name], capture_output=True, text=True, cwd=ROOT,
-                                  check=True).stdout
-        assert commands.splitlines()[0] == f"scripts/install.sh run{' fast' if wanted else ''}"
+        words = ["make", "--no-print-directory", "-n", name]
+        told = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+        assert told.splitlines()[0] == f"scripts/install.sh run{' fast' if wanted else ''}"
 
 
 @pytest.mark.parametrize(("number", "phase"), [(signal.SIGINT, b"catalogue"), (signal.SIGTERM, b"first run")])

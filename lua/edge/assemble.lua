@@ -239,7 +239,7 @@ end
 function _M.fill()
     local found = true
     while found and walk.size < walk.wanted do
-        if walk.stage == stages.LIST and walk.deferred_count == 0 and not walk.all_fresh then
+        if walk.stage == stages.FIRST and walk.deferred_count == 0 and not walk.all_fresh then
             run()
         end
         found = walk.size == walk.wanted or step()

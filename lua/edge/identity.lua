@@ -107,7 +107,7 @@ local function from_bearer(sent)
     return token and verify_text(token)
 end
 
--- Whether a cookie ends before place `at` of the header (from 1), or begins behind it.
+-- Whether place `at` of the header (from 1) is none of a cookie: what parts them, or outside of the header.
 local function is_border(header, at)
     local one = byte(header, at)
     return not one or one == SEMICOLON or one == SPACE
@@ -123,7 +123,7 @@ local function from_cookie(sent)
             return nil
         end
         at = last + 1
-        if first == 1 or is_border(header, first - 1) then
+        if is_border(header, first - 1) then
             local stop = at
             while not is_border(header, stop) do
                 stop = stop + 1

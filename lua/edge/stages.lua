@@ -15,7 +15,7 @@ local TOP, NEW, EVERGREEN, BY_DEFAULT, OLDER, FRESH = 1, 2, 3, 4, 5, 6
 local POSITION, MISSED = 32767, 32768
 local ONLY_OLDER = require("edge.generations").OLDER
 
-local _M = { LIST = LIST, FIRST = LIST, DONE = DONE, BY_DEFAULT = BY_DEFAULT, OLDER = OLDER, FRESH = FRESH }
+local _M = { FIRST = LIST, DONE = DONE, BY_DEFAULT = BY_DEFAULT, OLDER = OLDER, FRESH = FRESH }
 
 -- Whether a person may get the item of a row now.
 local function is_live(row, now)
@@ -72,10 +72,10 @@ local function next_entry(walk, list, pool)
     return nil
 end
 
--- Serves the person's list up to what needs a closer look: an item that may not stand where it comes, as served_at of
--- its category is less than GAP + 1 below `tick`, or the next position i % EVERY == slot. It does what `advance` and
--- assemble's step do, one after the other, in one loop without a look at `walk`: of that LuaJIT makes short code.
--- Returns the tick behind it.
+-- Serves the person's list up to what needs a closer look: the next position i % EVERY == slot, or an item whose
+-- category was served at one of the last GAP ticks (served_at, by category). It does what `advance` and assemble's step
+-- do, one after the other, in one loop without a look at `walk`: of that LuaJIT makes short code. Returns the tick that
+-- follows.
 function _M.run(walk, served_at, tick, slot)
     local pool, rows, count, stamps, stamp = walk.list_pool, walk.rows, walk.count, walk.stamps, walk.stamp
     local entries, listed, items, pool_size = walk.list.entries, walk.list.count, pool.items, pool.size

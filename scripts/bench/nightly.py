@@ -24,7 +24,7 @@ from scripts.bench.night_site import NightSite
 from scripts.bench.nightly_options import arguments
 from scripts.bench.private_stack import PrivateStack
 from scripts.bench.progress import Progress
-from worker.nightly.compiled_jit import available
+from worker.nightly.composer import is_compiled
 
 NATIVE_USERS, PYTHON_USERS = 20_000, 2_000
 NOTES = (
@@ -49,7 +49,7 @@ class Bench:
         self._date = datetime.now(UTC).date()
         self._say = Progress()
         self._stack = parts.enter_context(growth.new_stack(options))
-        self._compiled = self._stack.store.settings.compiled and available()
+        self._compiled = is_compiled(self._stack.store.settings)
 
     def run(self) -> dict[str, Any]:
         """All phases in order, and the result as it is printed."""

@@ -74,13 +74,16 @@ class NumpyComposer:
         return unseen(members.astype(np.int64), rows, users, self._table, len(self._plan.pool))
 
 
+def is_compiled(settings: Settings) -> bool:
+    """Whether compiled code makes the lists: where it can be had, unless ``compiled = false`` asks for numpy."""
+    return settings.compiled and available()
+
+
 def decoder(settings: Settings) -> Callable[[Words, int], Members]:
     """What makes item numbers of words: seen_set.live_items, or its twin."""
-    return compiled_seen.live_items if settings.compiled and available() else live_items
+    return compiled_seen.live_items if is_compiled(settings) else live_items
 
 
 def composer(plan: Plan, settings: Settings) -> Makes:
-    """The faster of those that can be had here; ``compiled = false`` in the settings asks for numpy."""
-    if settings.compiled and available():
-        return Composer(plan, settings)
-    return NumpyComposer(plan, settings)
+    """The faster of those that can be had here."""
+    return Composer(plan, settings) if is_compiled(settings) else NumpyComposer(plan, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,7 +148,10 @@ def test_the_fixed_body_is_as_long_as_the_page_and_means_nothing_to_nginx() -> N
     body = '{"a":"$x\\\\ grün\n"}' * 400
     assert len(edge_server.plain(body)) == len(body.encode())
     assert not set(edge_server.plain(body)) & set('"$\\\n')
-    text = edge_server.configuration(Page(body, "application/json", (("Cache-Control", "private"),)), 8123)
+    page = Page(body, "application/json", (("Cache-Control", "private"),))
+    text = edge_server.configuration(page, 8123, 8124, Path("/run/page"))
     assert "listen 127.0.0.1:8123" in text
-    assert 'add_header Cache-Control "private";' in text
+    assert "listen 127.0.0.1:8124" in text
+    assert "alias /run/page;" in text
+    assert text.count('add_header Cache-Control "private";') == 2
     assert max(map(len, text.split('"'))) <= 4000

@@ -48,6 +48,7 @@ BUCKET_DAYS: int = _DEFINITION["bucket_days"]
 ITEM_BITS: int = _DEFINITION["item_bits"]
 BUCKET_BITS: int = _DEFINITION["bucket_bits"]
 FLAG_BITS: int = _DEFINITION["flag_bits"]
+VISIT_SECONDS: int = _DEFINITION["visit_seconds"]
 SHARED_TAG: str = _DEFINITION["shared_tag"]
 MAX_ITEM = (1 << ITEM_BITS) - 1
 KINDS: dict[str, KeyKind] = {
@@ -90,6 +91,11 @@ def _join(kind: KeyKind, tag: str, parts: tuple[int | str, ...]) -> str:
 def bucket_of(ts_ms: int) -> int:
     """The seen bucket of a moment in Unix milliseconds."""
     return ts_ms // DAY_MS // BUCKET_DAYS
+
+
+def visit_of(ts_ms: int) -> int:
+    """The visit (Unix ms) of a moment: its minute. Most events of a visit then change nothing in the set of users."""
+    return ts_ms - ts_ms % (VISIT_SECONDS * 1000)
 
 
 def live_buckets(now_ms: int, window_days: int) -> list[int]:

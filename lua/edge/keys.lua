@@ -15,6 +15,7 @@ local AHEAD_MS = 300000      -- how far ahead of the clock an event may be
 local definition = config.definition
 local kinds = definition.keys
 local partitions, bucket_days = definition.partitions, definition.bucket_days
+local visit_seconds = definition.visit_seconds
 local window_days = config.window_days
 
 local codes = 2 ^ definition.bucket_bits
@@ -116,6 +117,11 @@ end
 
 function _M.first_day(bucket)
     return bucket * bucket_days
+end
+
+-- The visit of a moment: the Unix second at which its minute began.
+function _M.visit_of(ts_ms)
+    return floor(ts_ms / (visit_seconds * 1000)) * visit_seconds
 end
 
 local live, mask = {}, 0

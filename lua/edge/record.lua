@@ -4,23 +4,21 @@ local config = require("edge.config").get()
 local catalogue = require("edge.catalogue")
 local keys = require("edge.keys")
 local metrics = require("edge.metrics")
+local plain_record = require("edge.plain_record")
 local recent = require("edge.recent")
 local ffi = require("ffi")
-local resp = require("edge.resp")
 local store = require("edge.store")
 
-local bulk, string_of = resp.bulk, ffi.string
+local string_of = ffi.string
 local max, min = math.max, math.min
 
 local CAP_MS = config.dwell_cap_s * 1000
 local MAX_EVENTS = 100
-local SHORTEST_MS = 1e12     -- the first moment of thirteen digits: in 2001
 local ITEMS = 2 ^ keys.ITEM_BITS
 -- "n": stored as seen, without counting; see edge/counting.lua.
 local CODES = { n = 0, i = 1, c = 2, d = 3, r = 4, v = 5, h = 6, s = 7 }
-local IMPRESSION, CLICK, SEARCH = 1, 2, 7
+local CLICK, SEARCH = 2, 7
 local NONE = {}
-local MARK, CODE = 2 ^ (keys.BUCKET_BITS + keys.FLAG_BITS), 2 ^ keys.FLAG_BITS  -- of a word of a seen set
 
 local _M = {}
 
@@ -100,9 +98,6 @@ end
 -- What a call carries of its events, see lua/redis/events.lua: two words for each, or, of a plain one, a word of a seen
 -- set and a count. Every request writes them over: nothing yields before the copies.
 local words = ffi.new("uint32_t[?]", 2 * MAX_EVENTS)
-local marks, counts = ffi.new("uint32_t[?]", MAX_EVENTS), ffi.new("uint32_t[?]", MAX_EVENTS)
--- By event, from 1 on: the item's number, and whether it is plain.
-local numbers, plain = ffi.new("uint32_t[?]", MAX_EVENTS + 1), ffi.new("uint8_t[?]", MAX_EVENTS + 1)
 
 local function index_of(list, value)
     for i = 1, #list do
@@ -123,42 +118,10 @@ local function value_of(event)
     return ("%.0f"):format(event.hash)
 end
 
--- Whether event `i` is the only one of its item; `numbers` holds those of `size` events.
-local function is_only(i, size)
-    local number = numbers[i]
-    for j = 1, size do
-        if numbers[j] == number and j ~= i then
-            return false
-        end
-    end
-    return true
-end
-
--- Packs the plain events into `marks` and `counts`: impressions of one day, each the only event of its item. Returns
--- how many they are, and that day.
-local function pack_plain(events)
-    local size, count, day = #events, 0, nil
-    for i = 1, size do
-        numbers[i] = events[i].number or 0
-    end
-    for i = 1, size do
-        local event = events[i]
-        local on = keys.day_of(event.ts)
-        plain[i] = event.letter == "i" and (count == 0 or on == day) and is_only(i, size) and 1 or 0
-        if plain[i] == 1 then
-            day = on
-            marks[count] = event.number * MARK + keys.bucket_of(event.ts) % keys.CODES * CODE
-            counts[count] = event.number + IMPRESSION * ITEMS
-            count = count + 1
-        end
-    end
-    return count, day
-end
-
 local function pack_others(events, found)
     local size = 0
     for i = 1, #events do
-        if plain[i] == 0 then
+        if plain_record.plain[i] == 0 then
             local event = events[i]
             local code, bucket, acts = CODES[event.letter], keys.bucket_of(event.ts), 0
             if code == SEARCH then
@@ -189,9 +152,9 @@ end
 
 -- What a call of any events carries. Of the plain ones, `count` on `day`, pack_plain has packed what there is to say.
 local function gather(events, count, day)
+    local marks, counts = plain_record.packed(count)
     local found = {
-        days = { day }, acted = {}, values = {}, packed = "", searches = false,
-        marks = string_of(marks, 4 * count), counts = string_of(counts, 4 * count),
+        days = { day }, acted = {}, values = {}, packed = "", searches = false, marks = marks, counts = counts,
     }
     pack_others(events, found)
     return found
@@ -205,7 +168,7 @@ local function command(user, found, oldest, newest, now_ms)
     local at = 3 + named
     argv[at + 1], argv[at + 2], argv[at + 3] = user, #days, ("%.0f"):format(keys.live_mask(now_ms))
     argv[at + 4], argv[at + 5] = keys.bucket_expiry(keys.bucket_of(newest), user), config.erasure_key
-    argv[at + 6], argv[at + 7] = ("%.0f"):format(oldest), ("%.0f"):format(newest)
+    argv[at + 6], argv[at + 7] = ("%.0f"):format(oldest), ("%.0f"):format(keys.visit_of(newest) * 1000)
     argv[at + 8], argv[at + 9], argv[at + 10] = found.marks, found.counts, found.packed
     local key, expiry = 6, at + 10
     for i = 1, #days do
@@ -224,59 +187,30 @@ local function command(user, found, oldest, newest, now_ms)
     return argv
 end
 
--- Arguments that many calls share, as Redis's protocol wants them, made once: what a call of plain events begins with
--- and the key of a day's counts, by partition; of all calls of a moment, the number of days and the mask.
-local heads, days_of, counts_of, expiry_of, mask, mask_text = {}, {}, {}, {}, nil, ""
-
-local function make_head(partition)
-    local text = "*18\r\n$5\r\nFCALL\r\n$16\r\nnightfeed_record\r\n$1\r\n4\r\n" .. bulk(keys.users(partition))
-        .. bulk(keys.erased(partition))
-    heads[partition] = text
-    return text
-end
-
-local function count_part(partition, day)
-    if days_of[partition] ~= day then
-        days_of[partition], counts_of[partition] = day, bulk(keys.count(partition, day))
-        expiry_of[partition] = bulk(keys.day_expiry(day) .. "")
-    end
-    return counts_of[partition]
-end
-
-local function mask_part(now_ms)
-    local now_mask = keys.live_mask(now_ms)
-    if mask ~= now_mask then
-        mask, mask_text = now_mask, "$1\r\n1\r\n" .. bulk(("%.0f"):format(now_mask))
-    end
-    return mask_text
-end
-
-local ERASURE_KEY = bulk(config.erasure_key)
-
--- The same as `command` for plain events alone, `count` on `day`, as text: nearly every beacon is such.
-local function plain_request(user, count, day, oldest, newest, now_ms)
-    local partition = keys.partition(user)
-    local seen, marked, counted = keys.seen(user), string_of(marks, 4 * count), string_of(counts, 4 * count)
-    local count_key = count_part(partition, day)
-    local expiry = keys.bucket_expiry(keys.bucket_of(newest), user)
-    -- Moments have thirteen digits, and in seconds ten, until the year 2286.
-    return (heads[partition] or make_head(partition))
-        .. "$" .. #seen .. "\r\n" .. seen .. "\r\n" .. count_key
-        .. "$" .. #user .. "\r\n" .. user .. "\r\n" .. mask_part(now_ms)
-        .. "$10\r\n" .. expiry .. "\r\n" .. ERASURE_KEY
-        .. "$13\r\n" .. oldest .. "\r\n$13\r\n" .. newest .. "\r\n"
-        .. "$" .. #marked .. "\r\n" .. marked .. "\r\n$" .. #counted .. "\r\n" .. counted .. "\r\n$0\r\n\r\n"
-        .. expiry_of[partition]
-end
-
-local function send(user, events, now_ms)
+-- Any events as a call of nightfeed_record; `count` of them, on `day`, are plain and packed. Returns how many
+-- impressions and clicks counted, how many were seen already, and when the person was erased, if that forbids to write
+-- them; or nil, err.
+local function write_any(user, events, count, day, now_ms)
     local oldest, newest = span_of(events)
-    local count, day = pack_plain(events)
-    if count == #events and oldest >= SHORTEST_MS then
-        return store.send(plain_request(user, count, day, oldest, newest, now_ms), 1, store.WRITES)
-    end
     local found = gather(events, count, day)
-    return store.exec({ command(user, found, oldest, newest, now_ms) }, store.WRITES)
+    local replies, err = store.exec({ command(user, found, oldest, newest, now_ms) }, store.WRITES)
+    if not replies then
+        return nil, err
+    end
+    return unpack(replies[1])
+end
+
+local function write(user, events, now_ms)
+    local count, day = plain_record.pack(events)
+    if count == #events then
+        local _, newest = span_of(events)
+        local impressions, clicks, repeats = plain_record.write(user, count, day, newest, now_ms)
+        if impressions ~= false then
+            return impressions, clicks, repeats
+        end
+        plain_record.pack(events)
+    end
+    return write_any(user, events, count, day, now_ms)
 end
 
 -- Events from after the person's erasure; the others are dropped, and counted.
@@ -293,21 +227,19 @@ end
 -- true once Redis has all events, but those from before the person's erasure; nil, err when it has none of them, as far
 -- as is known.
 function _M.write(user, events, now_ms)
-    local replies, err = send(user, events, now_ms)
-    if not replies then
+    local impressions, clicks, repeats, erased = write(user, events, now_ms)
+    if not impressions then
         _M.count_all(events, "unstored")
-        return nil, err
-    end
-    local counted = replies[1]
-    if counted[4] then
-        local later = after_erasure(events, counted[4])
+        return nil, clicks
+    elseif erased then
+        local later = after_erasure(events, erased)
         return #later == 0 or _M.write(user, later, now_ms)
     end
     _M.count_all(events, "stored")
     recent.add(user, events)
-    metrics.count("nightfeed_impressions_total", "", counted[1])
-    metrics.count("nightfeed_clicks_total", "", counted[2])
-    metrics.count("nightfeed_repeat_impressions_total", "", counted[3])
+    metrics.count("nightfeed_impressions_total", "", impressions)
+    metrics.count("nightfeed_clicks_total", "", clicks)
+    metrics.count("nightfeed_repeat_impressions_total", "", repeats)
     return true
 end
 

@@ -182,6 +182,25 @@ function _M.replies(reader, count)
     return read_array(reader, count)
 end
 
+-- How many replies the array has that comes next: they can be read with `replies`. False for anything else, which is
+-- read, and noted as `refused` when it is an error; or nil, err.
+function _M.read_count(reader)
+    if reader.at > #reader.data then
+        local ok, err = more(reader)
+        if not ok then
+            return nil, err
+        end
+    end
+    if byte(reader.data, reader.at) == ARRAY then
+        return read_number(reader)
+    end
+    local value, err = read(reader)
+    if value == nil then
+        return nil, err
+    end
+    return false
+end
+
 -- Whether there are bytes that nobody asked for.
 function _M.has_more(reader)
     return reader.at <= #reader.data

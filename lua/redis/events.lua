@@ -1,18 +1,28 @@
 #!lua name=nightfeed_events
--- One beacon of one user as one atomic step. Every key is passed by the caller and all share the user's hash tag.
+-- Beacons as atomic steps: nightfeed_record writes one of one person, of any events, nightfeed_plain those of many
+-- people that are of plain events alone, as nearly all are. Every key is passed by the caller.
 --
+-- nightfeed_record; all keys share the person's hash tag:
 --   keys  1 users  2 erased  3 seen  then counts of each day that the events touch
 --         then acts of each bucket in which something other than an impression or click happened
 --         then searches, if there is a search
 --   args  1 user  2 number of days  3 mask of live buckets: bit b for bucket code b  4 expiry of the seen set
---         5 key of pseudonyms  6 oldest ts  7 newest ts (ms)  8 plain events as words of the seen set  9 the same as
+--         5 key of pseudonyms  6 oldest ts  7 the visit (ms)  8 plain events as words of the seen set  9 the same as
 --         counts  10 all other events, 8 bytes each
 --         then the expiry of each key from the fourth on (all Unix s), then the values of the events that have one
 --   reply impressions counted, clicks counted, repeats (impressions of what was seen already)
 --         or 0, 0, 0 and the time (ms) at which the person was erased: some event is not from after it, and nothing
 --         was written; the caller leaves such events out and calls again
 --
--- Plain events are impressions of the first of the days, each the only event of its item in this call. Most are of an
+-- nightfeed_plain; people of any partitions, so for one server, not for a cluster:
+--   keys  1 counts of the day, of any partition  then users, erased and seen of each person
+--   args  1 mask of live buckets  2 expiry of the counts  3 key of pseudonyms  4 people: of each the visit and the
+--         expiry of the seen set (Unix s, 4 bytes each), the length of the id and the number of words (a byte each),
+--         the id, words of the seen set  5 the words of all of them as counts
+--   reply of each person impressions + clicks * 2^7 + repeats * 2^14; or -1: nothing was written, since the person was
+--         erased at some time, so that nightfeed_record must look closer; or an error, of that person alone
+--
+-- Plain events are impressions of one day (the first), each the only event of its item in this call. Most are of an
 -- item about which nothing is known: what came is what is written then, without taking it apart.
 --
 -- Any other event is two little-endian words: item number + code of its kind * 2^25 (0 what only makes the item seen,
@@ -383,6 +393,73 @@ local function record(keys, args)
     return { impressions, clicks, repeats }
 end
 
+-- One person's plain events. Returns the reply, and what is to be counted.
+local function record_person(users, seen, person, words, mask)
+    local plain = person.words
+    local events, new, counted = part_plain(plain, person.counts, words)
+    local reply = #new / 4
+    redis.call('ZADD', users, 'GT', person.visit, person.id)
+    if #events > 0 then
+        local writes, items = new_writes(), read_items(words, events, mask)
+        for i = 1, #events do
+            impression(writes, events[i], items[events[i].number])
+        end
+        reply = reply + writes.impressions + writes.clicks * 128 + writes.repeats * 16384
+        new = changed_words(seen, items, new)
+        counted = counted .. table.concat(writes.counts[1] or {})
+    end
+    append_seen(seen, words, new, person.expiry, mask, same_bucket(words, plain, ''))
+    return reply, counted
+end
+
+-- The people of a call, in the order of their keys.
+local function read_people(packed, counts)
+    local people, at, place, visits = {}, 1, 1, {}
+    while at <= #packed do
+        local second, expiry, length, size = struct.unpack('<I4I4BB', packed, at)
+        visits[second] = visits[second] or string.format('%.0f', second * 1000)
+        local first, last = at + 10 + length, at + 9 + length + 4 * size
+        people[#people + 1] = {
+            visit = visits[second], expiry = expiry, id = string.sub(packed, at + 10, first - 1),
+            words = string.sub(packed, first, last), counts = string.sub(counts, place, place + 4 * size - 1),
+        }
+        at, place = last + 1, place + 4 * size
+    end
+    return people
+end
+
+-- What pcall gave for an error, a text or a table by Redis's version, as a reply.
+local function error_of(caught)
+    return { err = type(caught) == 'table' and caught.err or tostring(caught) }
+end
+
+-- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read.
+local function record_plain(keys, args)
+    local people, mask = read_people(args[4], args[5]), tonumber(args[1])
+    local erased, seen, written = {}, {}, {}
+    for i = 1, #people do
+        erased[i], seen[i] = keys[3 * i], keys[3 * i + 1]
+    end
+    local known, some_erased = redis.call('MGET', unpack(seen)), redis.call('EXISTS', unpack(erased)) > 0
+    local replies, counted = {}, {}
+    for i = 1, #people do
+        local key = seen[i]
+        if some_erased and erased_at(erased[i], args[3], people[i].id) then
+            replies[i] = -1
+        else
+            local words = written[key] and redis.call('GET', key) or known[i] or ''
+            local done, reply, counts = pcall(record_person, keys[3 * i - 1], key, people[i], words, mask)
+            replies[i] = done and reply or error_of(reply)
+            counted[#counted + 1], written[key] = done and counts or nil, true
+        end
+    end
+    local counts = table.concat(counted)
+    if counts ~= '' then
+        append_count(keys[1], counts, args[2])
+    end
+    return replies
+end
+
 -- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because
 -- memory is out, the disk is full, or it is a read-only replica. That is what the edge's /readyz asks.
 local function ready()
@@ -390,4 +467,5 @@ local function ready()
 end
 
 redis.register_function('nightfeed_record', record)
+redis.register_function('nightfeed_plain', record_plain)
 redis.register_function('nightfeed_ready', ready)

@@ -41,7 +41,9 @@ NOTES = (
     "a beacon is of a random user with a valid token, and each of its events is the first of that user and item",
     "what was acknowledged is counted in Redis, neither more nor less; of a beacon that was answered by 503 because "
     "Redis took too long, either may be true, so that counted may lie between acknowledged and sent",
-    "fixed is the page of median size with the same headers, held in nginx's configuration, without an access log",
+    "file and memory are the page of median size with the same headers and without an access log: out of a file, as "
+    "nginx gives any fixed page, and held in nginx's configuration, which costs it no more than /healthz; the share "
+    "and its target are of the file",
     "cost_per_request is of the median repeat; us is the processor's time in user space and in the kernel together",
     "other_work_cores are the cores that other programs kept busy during a measurement: near 0, or measure again",
 )

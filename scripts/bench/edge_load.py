@@ -64,9 +64,13 @@ class Loader:
         """First pages of random users."""
         return self._visits(self.site.stack.port, 0, 1, 1)
 
-    def fixed(self) -> Load:
-        """The same requests as ``feeds``, answered by a fixed body."""
-        return self._visits(self.server.fixed_port, 0, 1, 1)
+    def file(self) -> Load:
+        """The same requests as ``feeds``, answered by a fixed body, out of a file as nginx gives any page."""
+        return self._visits(self.server.file_port, 0, 1, 1)
+
+    def memory(self) -> Load:
+        """The same, out of nginx's configuration: nothing that gives a body can be faster."""
+        return self._visits(self.server.memory_port, 0, 1, 1)
 
     def mixed(self) -> Load:
         """Four beacons with one event to one first page."""

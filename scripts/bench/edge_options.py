@@ -8,7 +8,7 @@ from dataclasses import dataclass
 PARTS = {
     "beacon1": "beacons with one event, against /healthz",
     "beacon20": "beacons with twenty events, each counted in Redis afterwards",
-    "feed": "first pages, against a fixed body of the same size",
+    "feed": "first pages, against a fixed body of the same size, out of a file and out of memory",
     "mixed": "four beacons to a page: the maximum, and latency at half and at 80 % of it",
     "falcon": "the same beacon in falcon under gunicorn",
     "workers": "healthz, beacon1 and feed with one and with two nginx workers",

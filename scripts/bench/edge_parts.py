@@ -29,7 +29,7 @@ class Rounds:
         if "beacon20" in parts:
             kinds["beacon20"] = self._beacon20
         if "feed" in parts:
-            kinds |= {"fixed": loader.fixed, "feed": loader.feeds}
+            kinds |= {"file": loader.file, "memory": loader.memory, "feed": loader.feeds}
         for turn in range(repeats):
             for name, load in kinds.items():
                 self._measure(name, load, f"{turn + 1} of {repeats}")
@@ -51,7 +51,8 @@ class Rounds:
         if name == "beacon1":
             return {**result, **_share(self._shares(name, "ceiling"), BEACON_TARGET)}
         if name == "feed":
-            return {**result, **_share(self._shares(name, "fixed"), FEED_TARGET),
+            return {**result, **_share(self._shares(name, "file"), FEED_TARGET),
+                    "share_of_memory": round(statistics.median(self._shares(name, "memory")), 3),
                     "share_of_ceiling": round(statistics.median(self._shares(name, "ceiling")), 3)}
         return {**result, **self._events(loads)} if name == "beacon20" else result
 

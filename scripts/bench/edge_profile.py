@@ -23,7 +23,7 @@ def measure(loader: Loader, say: Callable[[str], None]) -> dict[str, Any]:
     """By load and by process, what one request takes; None where perf does not count it."""
     kinds: dict[str, Callable[[], Load]] = {
         "ceiling": loader.healthz, "beacon1": lambda: loader.beacons(1), "beacon20": lambda: loader.beacons(20),
-        "fixed": loader.fixed, "feed": loader.feeds,
+        "file": loader.file, "memory": loader.memory, "feed": loader.feeds,
     }  # fmt: skip
     loads: dict[str, Any] = {}
     errors = 0

@@ -1,9 +1,10 @@
-"""nginx of the private stack, with a second port that gives a fixed body: what /feed could be at best."""
+"""nginx of the private stack, with two more ports that give a fixed body: what /feed could be at best."""
 
 from __future__ import annotations
 
 import http.client
 import re
+from pathlib import Path
 from typing import cast
 
 from scripts import stack, stack_parts
@@ -19,10 +20,10 @@ PIECE = 3000  # nginx takes no word of its configuration that is longer than 4,0
 METRIC = re.compile(r'^nightfeed_requests_total\{route="(\w+)",status="(\d+)"\} (\d+)$', re.MULTILINE)
 VERSION = re.compile(r'^nightfeed_catalogue_version\{worker="\d+"\} (\d+)$', re.MULTILINE)
 
-SERVER = """
+SERVERS = """
 {pieces}
 server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{memory_port} backlog=4096;
     keepalive_timeout 65s;
     keepalive_requests 10000;
     access_log off;
@@ -32,15 +33,26 @@ server {{
         return 200 "{names}";
     }}
 }}
+server {{
+    listen 127.0.0.1:{file_port} backlog=4096;
+    keepalive_timeout 65s;
+    keepalive_requests 10000;
+    access_log off;
+    location = /feed {{
+        default_type {type};
+        {headers}
+        alias {file};
+    }}
+}}
 """
 
 
 class Server:
-    """nginx with a number of workers; with a fixed body on ``fixed_port`` once ``page`` is set."""
+    """nginx with a number of workers; once ``page`` is set, with a fixed body out of its memory and out of a file."""
 
     def __init__(self, stack: PrivateStack) -> None:
         self._stack = stack
-        self.fixed_port = free_port()
+        self.memory_port, self.file_port = free_port(), free_port()
         self.page: Page | None = None
 
     def start(self, workers: int, **settings: object) -> None:
@@ -50,11 +62,17 @@ class Server:
         nginx.stop()
         stack.render(run, values)
         if self.page is not None:
-            file = run / "nginx/edge.conf"
-            file.write_text(file.read_text() + configuration(self.page, self.fixed_port))
+            self._add_fixed(self.page)
             stack_parts.check_nginx(run)
         nginx.start(environ, stack_parts.probe(nginx, values.listen, values.port), READY_SECONDS)
         nginx.wait(lambda: self._ready() == workers, READY_SECONDS)
+
+    def _add_fixed(self, page: Page) -> None:
+        run = self._stack.run
+        body, routes = run / "bench-page", run / "nginx/edge.conf"
+        body.write_text(plain(page.body))
+        body.chmod(0o644)
+        routes.write_text(routes.read_text() + configuration(page, self.memory_port, self.file_port, body))
 
     def _ready(self) -> int:
         """How many workers have the catalogue's newest version."""
@@ -81,14 +99,16 @@ class Server:
         return {(route, int(code)): int(count) for route, code, count in METRIC.findall(text)}
 
 
-def configuration(page: Page, port: int) -> str:
-    """A server that gives the page's body with its headers, but for characters that mean something to nginx."""
+def configuration(page: Page, memory_port: int, file_port: int, file: Path) -> str:
+    """Servers that give the page's body with its headers: from the configuration, but for characters that mean
+    something there, and from a file."""
     body = plain(page.body)
     parts = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
     pieces = "\n".join(f'map "" $bench_piece_{i} {{ default "{part}"; }}' for i, part in enumerate(parts))
     headers = "\n        ".join(f'add_header {name} "{plain(value)}";' for name, value in page.headers)
     names = "".join(f"$bench_piece_{i}" for i in range(len(parts)))
-    return SERVER.format(pieces=pieces, port=port, type=page.type, headers=headers, names=names)
+    return SERVERS.format(pieces=pieces, memory_port=memory_port, file_port=file_port, file=file, type=page.type,
+                          headers=headers, names=names)
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LOADS = {"ceiling": "/healthz, the ceiling", "beacon1": "/beacon, 1 event", "beacon20": "/beacon, 20 events",
-         "fixed": "a fixed body", "feed": "/feed?n=20"}  # fmt: skip
+         "file": "a fixed body, file", "memory": "a fixed body, memory", "feed": "/feed?n=20"}  # fmt: skip
 
 
 def text(result: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ GRANTED = set(re.findall(r"\+(\S+)", re.sub(r"#.*", "", (ROOT / "scripts/redis/e
 CALLS = {
     "exists": ["EXISTS", KEY], "hget": ["HGET", KEY, "f"], "hgetall": ["HGETALL", KEY],
     "lrange": ["LRANGE", KEY, "0", "-1"], "smismember": ["SMISMEMBER", KEY, "1"],
-    "zscore": ["ZSCORE", KEY, "m"], "get": ["GET", KEY],
+    "zscore": ["ZSCORE", KEY, "m"], "get": ["GET", KEY], "mget": ["MGET", KEY],
     "getrange": ["GETRANGE", KEY, "0", "1"], "strlen": ["STRLEN", KEY], "hmget": ["HMGET", KEY, "f"],
     "dump": ["DUMP", KEY], "smembers": ["SMEMBERS", KEY], "zrange": ["ZRANGE", KEY, "0", "-1"],
 }

@@ -48,8 +48,9 @@ class Batch:
 class Task:
     """What the processes of one run share. ``turn`` None: a dry run, nothing is written. ``live``: a live_mask.
 
-    ``touched_ms``: whose last visit (Unix ms) is later, their seen set has grown since the last run. ``force``: repeats
-    in lists are counted, and published all the same. ``pages``: as they were a moment before, see Courtesy.
+    ``touched_ms``: whose last visit (Unix ms) is not earlier, their seen set may have grown since the last run.
+    ``force``: repeats in lists are counted, and published all the same. ``pages``: as they were a moment before, see
+    Courtesy.
     """
 
     plan: Plan

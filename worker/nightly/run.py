@@ -134,7 +134,7 @@ def _task(store: Store, current: Plan, turn: Turn | None, state: dict[str, str],
     """What all processes of the run work by. Seen sets are read as they are now, whatever date is run."""
     now_ms = max(int(time.time() * 1000), current.moment * 1000)
     live = live_mask(keyspace.live_buckets(now_ms, store.settings.window_days))
-    return Task(current, turn, live, int(state.get("moment", 0)) * 1000, force)
+    return Task(current, turn, live, keyspace.visit_of(int(state.get("moment", 0)) * 1000), force)
 
 
 def _check_date(options: Options, state: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ from worker.keyspace import (
     partition_key,
     partition_of,
     user_key,
+    visit_of,
 )
 from worker.seen_set import CODES, live_mask, packed, word_of
 from worker.store.connect import Store, explained
@@ -138,7 +139,7 @@ def _call(user: str, events: list[Event], numbers: Mapping[str, int], frame: _Fr
         keys.append(user_key("searches", user))
         expiries.append(_search_expiry(user, max(times), frame.window_days))
     fixed = [user, len(days), frame.mask, bucket_expiry(bucket_of(max(times)), frame.window_days, user),
-             frame.erasure_key, min(times), max(times)]
+             frame.erasure_key, min(times), visit_of(max(times))]
     marks = packed(word_of(numbers[event.item], bucket_of(event.ts)) for event in plain)
     counts = packed(numbers[event.item] | KINDS["impression"] << ITEM_BITS for event in plain)
     rest = b"".join(_packed(event, numbers, days, acted) for event in others)

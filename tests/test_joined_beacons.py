@@ -1,0 +1,213 @@
+"""Plain beacons of many people in one call of ``nightfeed_plain``: each is stored as if it had been alone."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import edge_state
+from tests.edge_state import now_ms, seen_items, users
+from tests.recorded_person import NOW, Person
+from tests.stack_fixture import Stack
+from worker.credentials import erasure_keys
+from worker.keyspace import (
+    DAY_MS,
+    bucket_expiry,
+    bucket_of,
+    day_expiry,
+    live_buckets,
+    partition_key,
+    partition_of,
+    user_key,
+    visit_of,
+)
+from worker.seen_set import live_mask, packed, word_of
+
+IMPRESSION = 1 << 25
+ERASED = -1
+# One moment in each of several live buckets.
+MOMENTS = [NOW - days * DAY_MS for days in (0, 15, 25, 59)]
+PEOPLE = 40
+APART_S = 0.01  # so that they arrive in this order: the first one speaks for all
+WAIT_S = 0.3  # until all have arrived
+
+Batch = tuple[str, dict[int, int]]  # a user, and the moment of an impression by item number, all of one day
+
+
+def joined(stack: Stack, batches: list[Batch], day: int) -> list[Any]:
+    """One call for plain events of several people: the reply of each."""
+    keys, people, counts = [partition_key("count", partition_of(batches[0][0]), day)], b"", b""
+    for user, times in batches:
+        newest = max(times.values())
+        keys += [partition_key("users", partition_of(user)), partition_key("erased", partition_of(user)),
+                 user_key("seen", user)]  # fmt: skip
+        expiry = bucket_expiry(bucket_of(newest), 60, user)
+        people += struct.pack("<IIBB", visit_of(newest) // 1000, expiry, len(user), len(times)) + user.encode()
+        people += packed(word_of(number, bucket_of(ts)) for number, ts in times.items())
+        counts += packed(number + IMPRESSION for number in times)
+    mask = live_mask(live_buckets(NOW, 60))
+    arguments = [mask, day_expiry(day), erasure_keys(stack.run)[0], people, counts]
+    replies: list[Any] = stack.redis.fcall("nightfeed_plain", len(keys), *keys, *arguments)
+    return replies
+
+
+def counted(stack: Stack, person: Person) -> dict[tuple[str, str], int]:
+    """(item, letter) -> counter, of a person's items, over all partitions and days."""
+    return {(person.names[number], letter): by for number, counters in edge_state.totals(stack).items()
+            if number in person.names for letter, by in counters.items()}  # fmt: skip
+
+
+# What one has done before: events on the items a, b and c at those moments.
+histories = st.lists(
+    st.tuples(st.sampled_from(["impression", "click", "hide"]), st.sampled_from("abc"), st.sampled_from(MOMENTS)),
+    max_size=4,
+)
+shown = st.sets(st.sampled_from("abc"), min_size=1)
+
+
+@settings(max_examples=60)
+@given(people=st.lists(st.tuples(histories, shown), min_size=1, max_size=5), moment=st.sampled_from(MOMENTS))
+def test_people_in_one_call_are_stored_as_each_alone(stack: Stack, people: list[Any], moment: int) -> None:
+    """Replies, seen sets, visits, expiries and counts are those of calls of nightfeed_record, whatever was before."""
+    together, alone = [Person(stack) for _ in people], [Person(stack) for _ in people]
+    for one, twin, (history, _) in zip(together, alone, people, strict=True):
+        for person in (one, twin):
+            person.deliver([(name, item, ts, None) for name, item, ts in history])
+    replies = joined(stack, [(one.user, {one.numbers[item]: moment for item in sorted(items)})
+                             for one, (_, items) in zip(together, people, strict=True)], moment // DAY_MS)  # fmt: skip
+    for one, twin, (_, items), reply in zip(together, alone, people, replies, strict=True):
+        done = twin.deliver([("impression", item, moment, None) for item in sorted(items)])
+        assert reply == done.impressions + done.clicks * 2**7 + done.repeats * 2**14
+        assert one.words() == twin.words()
+        assert one.stored()[2] == twin.stored()[2], "the visit"
+        expiries = [stack.redis.expiretime(person.key("seen")) // 86400 for person in (one, twin)]
+        assert abs(expiries[0] - expiries[1]) <= 1, "the same but for the jitter by user, of a day"
+        assert counted(stack, one) == counted(stack, twin)
+
+
+def test_a_person_may_stand_in_a_call_several_times(stack: Stack) -> None:
+    """From several tabs: what the first of them changes is known to the next."""
+    one, other = Person(stack), Person(stack)
+    batches = [(one.user, {one.numbers["a"]: NOW}), (other.user, {other.numbers["a"]: NOW}),
+               (one.user, {one.numbers["a"]: NOW, one.numbers["b"]: NOW})]  # fmt: skip
+    assert joined(stack, batches, NOW // DAY_MS) == [1, 1, 1 + 2**14]
+    assert one.seen() == {"a", "b"}, "and each item has one word"
+    assert counted(stack, one) == {("a", "i"): 1, ("b", "i"): 1}
+
+
+def test_whoever_was_erased_is_left_to_nightfeed_record(stack: Stack) -> None:
+    """Nothing of them is written by the call, and the others are stored."""
+    gone, other = Person(stack), Person(stack)
+    gone.deliver([("impression", "b", NOW - DAY_MS, None)])
+    stack.worker("user", "forget", gone.user, "--yes")
+    replies = joined(stack, [(each.user, {each.numbers["a"]: NOW}) for each in (gone, other)], NOW // DAY_MS)
+    assert replies == [ERASED, 1]
+    assert stack.redis.exists(gone.key("seen")) == 0
+    assert other.seen() == {"a"}
+    assert counted(stack, gone) == {("b", "i"): 1}, "what was counted before names nobody, and stays"
+    assert counted(stack, other) == {("a", "i"): 1}
+
+
+def test_what_is_wrong_with_one_persons_keys_concerns_nobody_else(stack: Stack) -> None:
+    """An error of theirs alone, in the place of their reply; and nothing of theirs counts."""
+    broken, other = Person(stack), Person(stack)
+    stack.redis.rpush(broken.key("seen"), "not a seen set")
+    one, two = joined(stack, [(each.user, {each.numbers["a"]: NOW}) for each in (broken, other)], NOW // DAY_MS)
+    assert isinstance(one, redis.ResponseError)
+    assert "WRONGTYPE" in str(one)
+    assert two == 1
+    assert counted(stack, broken) == {}
+    assert counted(stack, other) == {("a", "i"): 1}
+    stack.redis.delete(broken.key("seen"))
+
+
+@pytest.fixture
+def items(fresh_stack: Callable[..., Stack]) -> Stack:
+    """A stack that waits for Redis, with an item for each of so many people."""
+    stack = fresh_stack(redis_timeout_ms=20_000)
+    stack.import_items(stack.item(f"a{i}") for i in range(PEOPLE))
+    return stack
+
+
+def calls(stack: Stack) -> int:
+    """How many functions Redis has run for anybody."""
+    found = stack.redis.info("commandstats").get("cmdstat_fcall", {"calls": 0})
+    return int(found["calls"])
+
+
+def send_together(stack: Stack, batches: list[tuple[str, list[dict[str, Any]]]]) -> list[int]:
+    """Beacons that wait together, while Redis takes no writes for a moment: the status of each."""
+    stack.redis.client_pause(20_000, all=False)
+    with ThreadPoolExecutor(len(batches)) as pool:
+        sent = []
+        for user, events in batches:
+            sent.append(pool.submit(stack.beacon, user, events))
+            time.sleep(APART_S)
+        time.sleep(WAIT_S)
+        stack.redis.client_unpause()
+        return [answer.result().status_code for answer in sent]
+
+
+def impression(item: str, **fields: Any) -> dict[str, Any]:
+    return {"event": "impression", "item": item, "position": 1, "list": 7, **fields}
+
+
+def test_beacons_that_wait_together_are_few_calls(items: Stack) -> None:
+    """Everybody has what they saw, and nothing else; one nginx worker asks Redis a few times for all of them."""
+    before, people = calls(items), [f"p{i}" for i in range(PEOPLE)]
+    statuses = send_together(items, [(user, [impression(f"a{i}")]) for i, user in enumerate(people)])
+    assert set(statuses) == {204}
+    numbers = [edge_state.number(items, f"a{i}") for i in range(PEOPLE)]
+    assert [set(seen_items(items, user)) for user in people] == [{number} for number in numbers]
+    assert edge_state.totals(items) == {number: {"i": 1} for number in numbers}
+    assert set(users(items)) == set(people)
+    assert calls(items) - before <= PEOPLE / 2
+
+
+def test_all_kinds_of_beacons_wait_together(items: Stack) -> None:
+    """Of another day, of several kinds, said before, of an erased person, with a broken key: each gets its own answer,
+    whoever comes first, and all of it again changes nothing."""
+    now, numbers = now_ms(), [edge_state.number(items, f"a{i}") for i in range(6)]
+    items.beacon("again", [impression("a2")])
+    for user in ("gone", "back"):
+        items.beacon(user, [{"event": "search", "query": "bread"}])
+        items.worker("user", "forget", user, "--yes")
+    items.redis.rpush(user_key("seen", "broken"), "not a seen set")
+    batches = [
+        ("plain", [impression("a0"), impression("a1")]),
+        ("yesterday", [impression("a1", ts=now - DAY_MS)]),
+        ("again", [impression("a2"), impression("a3")]),
+        ("clicks", [impression("a4"), {"event": "click", "item": "a4"}, {"event": "search", "query": "bread"}]),
+        ("gone", [impression("a5", ts=now - 1000)]),
+        ("back", [impression("a5", ts=now_ms())]),
+        ("broken", [impression("a0")]),
+    ]  # fmt: skip
+    for first in range(len(batches)):
+        order = batches[first:] + batches[:first]
+        statuses = send_together(items, order)
+        assert statuses == [503 if user == "broken" else 204 for user, _ in order], f"{order[0][0]} first"
+    assert edge_state.totals(items) == {
+        numbers[0]: {"i": 1}, numbers[1]: {"i": 2}, numbers[2]: {"i": 1}, numbers[3]: {"i": 1},
+        numbers[4]: {"i": 1, "c": 1}, numbers[5]: {"i": 1},
+    }  # fmt: skip
+    assert set(seen_items(items, "again")) == {numbers[2], numbers[3]}
+    assert set(seen_items(items, "clicks")) == {numbers[4]}
+    assert set(seen_items(items, "back")) == {numbers[5]}
+    assert items.redis.exists(user_key("seen", "gone")) == 0
+    items.redis.delete(user_key("seen", "broken"))
+    assert items.beacon("broken", [impression("a0")]).status_code == 204
+
+
+def test_beacons_of_one_person_that_wait_together_count_once(items: Stack) -> None:
+    """The same impression, sent by several tabs at once: stored and counted once, and all of them are answered."""
+    assert set(send_together(items, [("u1", [impression("a1")])] * 8)) == {204}
+    assert edge_state.counts(items, "a1") == {"i": 1}
+    assert set(seen_items(items, "u1")) == {edge_state.number(items, "a1")}

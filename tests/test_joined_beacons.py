@@ -116,17 +116,23 @@ def test_whoever_was_erased_is_left_to_nightfeed_record(stack: Stack) -> None:
     assert counted(stack, other) == {("a", "i"): 1}
 
 
-def test_what_is_wrong_with_one_persons_keys_concerns_nobody_else(stack: Stack) -> None:
-    """An error of theirs alone, in the place of their reply; and nothing of theirs counts."""
-    broken, other = Person(stack), Person(stack)
-    stack.redis.rpush(broken.key("seen"), "not a seen set")
-    one, two = joined(stack, [(each.user, {each.numbers["a"]: NOW}) for each in (broken, other)], NOW // DAY_MS)
-    assert isinstance(one, redis.ResponseError)
+@pytest.mark.parametrize("name", ["users", "erased", "seen"])
+def test_what_is_wrong_with_one_persons_keys_concerns_nobody_else(stack: Stack, name: str) -> None:
+    """An error of theirs alone, in the place of their reply, however often they come; and nothing of theirs counts."""
+    people = [Person(stack) for _ in range(64)]
+    broken, other = people[0], next(one for one in people if partition_of(one.user) != partition_of(people[0].user))
+    key = user_key(name, broken.user) if name == "seen" else partition_key(name, partition_of(broken.user))
+    stack.redis.delete(key)
+    stack.redis.rpush(key, "of another type")
+    batches = [(each.user, {each.numbers["a"]: NOW}) for each in (broken, other, broken)]
+    one, two, three = joined(stack, batches, NOW // DAY_MS)
+    assert {type(one), type(three)} == {redis.ResponseError}
     assert "WRONGTYPE" in str(one)
     assert two == 1
+    stack.redis.delete(key)
     assert counted(stack, broken) == {}
     assert counted(stack, other) == {("a", "i"): 1}
-    stack.redis.delete(broken.key("seen"))
+    assert joined(stack, batches, NOW // DAY_MS) == [1, 2**14, 2**14]
 
 
 @pytest.fixture

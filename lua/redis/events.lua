@@ -393,9 +393,14 @@ local function record(keys, args)
     return { impressions, clicks, repeats }
 end
 
--- One person's plain events. Returns the reply, and what is to be counted.
-local function record_person(users, seen, person, words, mask)
+-- One person's plain events; `erased` nil: nobody of the partition was; `words` nil: to be read. Returns the reply, and
+-- what is to be counted.
+local function record_person(users, erased, seen, secret, person, words, mask)
+    if erased and erased_at(erased, secret, person.id) then
+        return -1, ''
+    end
     local plain = person.words
+    words = words or redis.call('GET', seen) or ''
     local events, new, counted = part_plain(plain, person.counts, words)
     local reply = #new / 4
     redis.call('ZADD', users, 'GT', person.visit, person.id)
@@ -433,7 +438,8 @@ local function error_of(caught)
     return { err = type(caught) == 'table' and caught.err or tostring(caught) }
 end
 
--- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read.
+-- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read. What
+-- is wrong with one person's keys must not end the call before the others are counted.
 local function record_plain(keys, args)
     local people, mask = read_people(args[4], args[5]), tonumber(args[1])
     local erased, seen, written = {}, {}, {}
@@ -444,14 +450,11 @@ local function record_plain(keys, args)
     local replies, counted = {}, {}
     for i = 1, #people do
         local key = seen[i]
-        if some_erased and erased_at(erased[i], args[3], people[i].id) then
-            replies[i] = -1
-        else
-            local words = written[key] and redis.call('GET', key) or known[i] or ''
-            local done, reply, counts = pcall(record_person, keys[3 * i - 1], key, people[i], words, mask)
-            replies[i] = done and reply or error_of(reply)
-            counted[#counted + 1], written[key] = done and counts or nil, true
-        end
+        local words = not written[key] and (known[i] or '') or nil
+        local done, reply, counts = pcall(record_person, keys[3 * i - 1], some_erased and erased[i], key, args[3],
+            people[i], words, mask)
+        replies[i], written[key] = done and reply or error_of(reply), true
+        counted[#counted + 1] = done and counts or nil
     end
     local counts = table.concat(counted)
     if counts ~= '' then

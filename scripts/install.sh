@@ -78,9 +78,9 @@ install_packages() {
     trap 'exit 143' TERM
     deny_starts
     export DEBIAN_FRONTEND=noninteractive
-    # A fresh container has no package lists, and old lists name versions that are gone.
-    { have_lists && apt_install "$@"; } || { apt-get update -qq && apt_install "$@"; } ||
-        fail "apt-get could not install: $*"
+    # A fresh container has no package lists, and old lists name versions that are gone, or have known holes.
+    apt-get update -qq || echo "install: apt-get update failed: installing what older package lists name" >&2
+    apt-get install -qq -y --no-install-recommends "$@" || fail "apt-get could not install: $*"
     if have systemctl; then
         for package in "$@"; do
             case $package in
@@ -88,14 +88,6 @@ install_packages() {
             esac
         done
     fi
-}
-
-have_lists() {
-    ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1
-}
-
-apt_install() {
-    apt-get install -qq -y --no-install-recommends "$@"
 }
 
 deny_starts() {

@@ -148,7 +148,7 @@ def test_reading_time_reactions_searches_and_the_last_visit_go_along(items: Stac
         told = people.export(open_store(items.run), "u1")
         assert [(act["item"], act["dwell_ms"], act["counted"]) for act in told["acts"]] == [("i1", 5000, 3)]
         assert [search["query"] for search in told["searches"]] == ["rye", "oats", "barley", "late"]
-        assert told["last_seen_ms"] == now + 60000
+        assert told["last_seen_ms"] == keyspace.visit_of(now + 60000)
     act(items, ANN, ("dwell", "i1", {"ms": 1000, "ts": now - 7}))
     ask(items)
     [merged] = people.export(open_store(items.run), "u1")["acts"]

@@ -22,7 +22,7 @@ def test_the_pixel_stores_an_impression_and_is_a_gif(items: Stack) -> None:
     assert answer.content.startswith(b"GIF89a\x01\x00\x01\x00")
     assert answer.headers["cache-control"] == "no-store"
     assert counts(items, "a1") == {"i": 1}
-    assert abs(users(items)["u1"] - now_ms()) < 10_000
+    assert 0 <= now_ms() - users(items)["u1"] < 70_000
 
 
 def test_the_pixel_takes_the_fields_of_a_beacon(items: Stack) -> None:

@@ -185,12 +185,12 @@ def test_the_last_fifty_searches_stay_in_the_order_of_their_time(stack):
         assert stack.redis.lrange(person.key("searches"), 0, -1) == expected
 
 
-def test_the_last_visit_is_the_minute_of_the_newest_event_and_never_moves_back(stack):
+def test_the_last_visit_is_the_ten_minutes_of_the_newest_event_and_never_moves_back(stack):
     person = Person(stack)
-    for ts in (NOW - 500_000, NOW - 100_000, NOW - 900_000):
+    for ts in (NOW - 2_500_000, NOW - 100_000, NOW - 1_300_000):
         person.deliver([("impression", "a", ts, None)])
-    minute = (NOW - 100_000) // 60_000 * 60_000
-    assert stack.redis.zscore(partition_key("users", partition_of(person.user)), person.user) == minute
+    visit = (NOW - 100_000) // 600_000 * 600_000
+    assert stack.redis.zscore(partition_key("users", partition_of(person.user)), person.user) == visit
 
 
 def test_concurrent_deliveries_of_one_beacon_count_once(stack):

@@ -94,7 +94,7 @@ def bucket_of(ts_ms: int) -> int:
 
 
 def visit_of(ts_ms: int) -> int:
-    """The visit (Unix ms) of a moment: its minute. Most events of a visit then change nothing in the set of users."""
+    """The visit (Unix ms) of a moment: the ten minutes it is in. Most of its events then move nobody in the set."""
     return ts_ms - ts_ms % (VISIT_SECONDS * 1000)
 
 

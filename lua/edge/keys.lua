@@ -119,7 +119,7 @@ function _M.first_day(bucket)
     return bucket * bucket_days
 end
 
--- The visit of a moment: the Unix second at which its minute began.
+-- The visit of a moment: the Unix second at which the ten minutes it is in began.
 function _M.visit_of(ts_ms)
     return floor(ts_ms / (visit_seconds * 1000)) * visit_seconds
 end

@@ -45,6 +45,14 @@ local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for
 local MAX_SEARCHES = 50
 local FIXED_KEYS, FIXED_ARGS = 3, 10
 
+-- By names of our own they cost a fifth of two lookups. While Redis loads a library there are none of them yet.
+local call, byte, find, sub, floor, pack, unpack_words
+
+local function bind()
+    call, byte, find, sub, floor = redis.call, string.byte, string.find, string.sub, math.floor
+    pack, unpack_words = struct.pack, struct.unpack
+end
+
 -- One word of an item: `item` is what is known of it: words by bucket code (where they stand, and flags as they were),
 -- flags as they are now, and whether it is seen, clicked and uncounted in any live bucket.
 local function learn(item, place, code, flags, mask)
@@ -62,9 +70,9 @@ end
 -- which is in `lowest` (0 or 128).
 local function next_word(words, lowest, upper, at)
     repeat
-        at = string.find(words, upper, at + 1, true)
+        at = find(words, upper, at + 1, true)
         if at and at % 4 == 2 then
-            local low = string.byte(words, at - 1) - lowest
+            local low = byte(words, at - 1) - lowest
             if low >= 0 and low < 128 then
                 return at - 2, low
             end
@@ -76,10 +84,10 @@ end
 -- What is known of item `n`.
 local function read_item(n, words, mask)
     local item = { place = {}, was = {}, now = {} }
-    local lowest, upper = n % 2 * 128, string.sub(struct.pack('<I4', n * 128), 2)
+    local lowest, upper = n % 2 * 128, sub(pack('<I4', n * 128), 2)
     local place, low = next_word(words, lowest, upper, 0)
     while place do
-        learn(item, place, math.floor(low / 4), low % 4, mask)
+        learn(item, place, floor(low / 4), low % 4, mask)
         place, low = next_word(words, lowest, upper, place + 2)
     end
     return item
@@ -100,9 +108,9 @@ end
 -- Adds events, and their values as they stand from args[value] on, to a list.
 local function parse_events(events, raw, args, value)
     for at = 1, #raw, 8 do
-        local head, place = struct.unpack('<I4I4', raw, at)
-        local event = { number = head % ITEMS, code = math.floor(head / ITEMS), bucket = place % 256,
-            day = math.floor(place / 256) % 256, acts = math.floor(place / 65536) }
+        local head, place = unpack_words('<I4I4', raw, at)
+        local event = { number = head % ITEMS, code = floor(head / ITEMS), bucket = place % 256,
+            day = floor(place / 256) % 256, acts = floor(place / 65536) }
         if event.code >= DWELL then
             event.value, value = args[value], value + 1
         end
@@ -110,22 +118,23 @@ local function parse_events(events, raw, args, value)
     end
 end
 
--- Plain words of whose items there are words already, as events; and the others, and their counts, as they came.
+-- Plain words of whose items there are words, as events, or nil; and the others, and their counts, as they came.
 local function part_plain(plain, counted, words)
-    local known, from, new, counts = {}, 1, '', ''
+    local known, from, new, counts = nil, 1, '', ''
     for at = 1, #plain, 4 do
-        local first, upper = string.byte(plain, at), string.sub(plain, at + 1, at + 3)
+        local first, upper = byte(plain, at), sub(plain, at + 1, at + 3)
         if next_word(words, first - first % 128, upper, 0) then
-            local number = math.floor(struct.unpack('<I4', plain, at) / 128)
-            known[#known + 1] = { number = number, code = IMPRESSION, bucket = math.floor(first % 128 / 4), day = 1 }
-            new, counts = new .. string.sub(plain, from, at - 1), counts .. string.sub(counted, from, at - 1)
+            known = known or {}
+            local number = floor(unpack_words('<I4', plain, at) / 128)
+            known[#known + 1] = { number = number, code = IMPRESSION, bucket = floor(first % 128 / 4), day = 1 }
+            new, counts = new .. sub(plain, from, at - 1), counts .. sub(counted, from, at - 1)
             from = at + 4
         end
     end
-    if from == 1 then
-        return known, plain, counted
+    if not known then
+        return nil, plain, counted
     end
-    return known, new .. string.sub(plain, from), counts .. string.sub(counted, from)
+    return known, new .. sub(plain, from), counts .. sub(counted, from)
 end
 
 -- What one call will write, gathered first so that each key gets one command. `counts`: packed words by day.
@@ -139,9 +148,9 @@ local function count(writes, event, code, by)
         day = {}
         writes.counts[event.day] = day
     end
-    day[#day + 1] = struct.pack('<I4', event.number + code * ITEMS)
+    day[#day + 1] = pack('<I4', event.number + code * ITEMS)
     if by then
-        day[#day + 1] = struct.pack('<I4', by)
+        day[#day + 1] = pack('<I4', by)
     end
 end
 
@@ -194,10 +203,10 @@ local function unpack_acts(raw)
     if not raw then
         return 0, {}, {}
     end
-    local total = struct.unpack('<I4', raw)
+    local total = unpack_words('<I4', raw)
     local order, known = {}, {}
     for at = 5, #raw, 4 do
-        local hash = struct.unpack('<I4', raw, at)
+        local hash = unpack_words('<I4', raw, at)
         order[#order + 1] = hash
         known[hash] = true
     end
@@ -205,9 +214,9 @@ local function unpack_acts(raw)
 end
 
 local function pack_acts(total, order)
-    local parts = { struct.pack('<I4', total) }
+    local parts = { pack('<I4', total) }
     for i, hash in ipairs(order) do
-        parts[i + 1] = struct.pack('<I4', hash)
+        parts[i + 1] = pack('<I4', hash)
     end
     return table.concat(parts)
 end
@@ -215,7 +224,7 @@ end
 -- Dwells add up to a cap; reactions, conversions and hides count once each.
 -- A dwell beyond the cap changes nothing however often it comes, so that it needs no place among the hashes.
 local function act(writes, event, key)
-    local total, order, known = unpack_acts(redis.call('HGET', key, event.number))
+    local total, order, known = unpack_acts(call('HGET', key, event.number))
     local ms, hash, cap = string.match(event.value, '^(%d+):(%d+):(%d+)$')
     hash = tonumber(hash or event.value)
     local by = ms and math.min(tonumber(ms), tonumber(cap) - total) or 1
@@ -223,7 +232,7 @@ local function act(writes, event, key)
         return
     end
     order[#order + 1] = hash
-    redis.call('HSET', key, event.number, pack_acts(ms and total + by or total, order))
+    call('HSET', key, event.number, pack_acts(ms and total + by or total, order))
     writes.touched[event.acts] = true
     count(writes, event, event.code, ms and by)
 end
@@ -236,7 +245,7 @@ end
 
 -- Searches stand in the order of their time, whatever the order they came in; the oldest beyond the limit go.
 local function search(key, entry)
-    local entries = redis.call('LRANGE', key, 0, -1)
+    local entries = call('LRANGE', key, 0, -1)
     local at = #entries
     while at > 0 and earlier(entry, entries[at]) do
         at = at - 1
@@ -245,22 +254,22 @@ local function search(key, entry)
         return
     end
     if at == #entries then
-        redis.call('RPUSH', key, entry)
+        call('RPUSH', key, entry)
     else
-        redis.call('LINSERT', key, 'BEFORE', entries[at + 1], entry)
+        call('LINSERT', key, 'BEFORE', entries[at + 1], entry)
     end
-    redis.call('LTRIM', key, -MAX_SEARCHES, -1)
+    call('LTRIM', key, -MAX_SEARCHES, -1)
 end
 
 -- GT alone leaves a key without an expiry as it is.
 local function expire_later(key, at)
-    redis.call('EXPIREAT', key, at, 'NX')
-    redis.call('EXPIREAT', key, at, 'GT')
+    call('EXPIREAT', key, at, 'NX')
+    call('EXPIREAT', key, at, 'GT')
 end
 
 -- Whether the word that begins at a byte is of a live bucket.
 local function is_live(words, at, mask)
-    return bit.band(mask, bit.lshift(1, math.floor(string.byte(words, at) % 128 / 4))) ~= 0
+    return bit.band(mask, bit.lshift(1, floor(byte(words, at) % 128 / 4))) ~= 0
 end
 
 -- The words of live buckets. They mostly stand in the order of time: the dead ones are the first.
@@ -269,7 +278,12 @@ local function live_words(words, mask)
     while first <= #words and not is_live(words, first, mask) do
         first = first + 4
     end
-    return first > 1 and string.sub(words, first) or words
+    return first > 1 and sub(words, first) or words
+end
+
+-- The bits of a bucket's code in the first byte of a word.
+local function bucket_bits(first)
+    return first % 128 - first % 4
 end
 
 -- Whether all events are of the bucket that was written last: the set lives long enough for them then.
@@ -277,12 +291,12 @@ local function same_bucket(words, plain, raw)
     if words == '' then
         return false
     end
-    local last = math.floor(string.byte(words, -4) % 128 / 4)
-    if plain ~= '' and math.floor(string.byte(plain) % 128 / 4) ~= last then
+    local last = bucket_bits(byte(words, -4))
+    if plain ~= '' and bucket_bits(byte(plain)) ~= last then
         return false
     end
     for at = 5, #raw, 8 do
-        if string.byte(raw, at) ~= last then
+        if byte(raw, at) * 4 ~= last then
             return false
         end
     end
@@ -292,16 +306,16 @@ end
 -- Writes new words. With the first event of a later bucket, what is no longer live goes.
 local function append_seen(key, words, new, expiry, mask, settled)
     if new ~= '' then
-        redis.call('APPEND', key, new)
+        call('APPEND', key, new)
     end
     if settled then
         return
     elseif words == '' then
         if new ~= '' then
-            redis.call('EXPIREAT', key, expiry)
+            call('EXPIREAT', key, expiry)
         end
-    elseif redis.call('EXPIREAT', key, expiry, 'GT') == 1 then
-        redis.call('SET', key, live_words(redis.call('GET', key), mask), 'KEEPTTL')
+    elseif call('EXPIREAT', key, expiry, 'GT') == 1 then
+        call('SET', key, live_words(call('GET', key), mask), 'KEEPTTL')
     end
 end
 
@@ -312,9 +326,9 @@ local function changed_words(key, items, new)
         for code, flags in pairs(item.now) do
             local was = item.was[code]
             if not was then
-                more[#more + 1] = struct.pack('<I4', n * 128 + code * 4 + flags)
+                more[#more + 1] = pack('<I4', n * 128 + code * 4 + flags)
             elseif was ~= flags then
-                redis.call('SETRANGE', key, item.place[code], string.char(n % 2 * 128 + code * 4 + flags))
+                call('SETRANGE', key, item.place[code], string.char(n % 2 * 128 + code * 4 + flags))
             end
         end
     end
@@ -322,8 +336,8 @@ local function changed_words(key, items, new)
 end
 
 local function append_count(key, raw, expiry)
-    if redis.call('APPEND', key, raw) == #raw then
-        redis.call('EXPIREAT', key, expiry)
+    if call('APPEND', key, raw) == #raw then
+        call('EXPIREAT', key, expiry)
     end
 end
 
@@ -337,12 +351,12 @@ end
 -- When the person was erased, Unix ms, or nil. Whoever was erased is known by a pseudonym: two SHA-1 with a key each,
 -- as HMAC does it. worker/store/erasures.py makes the same.
 local function erased_at(key, secret, user)
-    if redis.call('EXISTS', key) == 0 then
+    if call('EXISTS', key) == 0 then
         return nil
     end
     local half = #secret / 2
-    local inner = redis.sha1hex(string.sub(secret, 1, half) .. user)
-    return tonumber(redis.call('ZSCORE', key, redis.sha1hex(string.sub(secret, half + 1) .. inner)) or nil)
+    local inner = redis.sha1hex(sub(secret, 1, half) .. user)
+    return tonumber(call('ZSCORE', key, redis.sha1hex(sub(secret, half + 1) .. inner)) or nil)
 end
 
 -- What the other events, and impressions of items that are known, come to; those writes that are left to do.
@@ -365,21 +379,23 @@ local function apply(events, words, keys, args)
         end
     end
     for index in pairs(writes.touched) do
-        redis.call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')
+        call('EXPIREAT', keys[FIXED_KEYS + days + index], args[FIXED_ARGS + days + index], 'NX')
     end
     return writes, items
 end
 
 local function record(keys, args)
+    bind()
     local erased = erased_at(keys[2], args[5], args[1])
     if erased and tonumber(args[6]) <= erased then
         return { 0, 0, 0, erased }
     end
-    local words, plain, raw, mask = redis.call('GET', keys[3]) or '', args[8], args[10], tonumber(args[3])
-    local events, new, counted = part_plain(plain, args[9], words)
+    local words, plain, raw, mask = call('GET', keys[3]) or '', args[8], args[10], tonumber(args[3])
+    local known, new, counted = part_plain(plain, args[9], words)
     local impressions, clicks, repeats = #new / 4, 0, 0
-    redis.call('ZADD', keys[1], 'GT', args[7], args[1])
-    if #events > 0 or raw ~= '' then
+    call('ZADD', keys[1], 'GT', args[7], args[1])
+    if known or raw ~= '' then
+        local events = known or {}
         parse_events(events, raw, args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
         local writes, items = apply(events, words, keys, args)
         impressions, clicks, repeats = impressions + writes.impressions, writes.clicks, writes.repeats
@@ -400,14 +416,14 @@ local function record_person(users, erased, seen, secret, person, words, mask)
         return -1, ''
     end
     local plain = person.words
-    words = words or redis.call('GET', seen) or ''
-    local events, new, counted = part_plain(plain, person.counts, words)
+    words = words or call('GET', seen) or ''
+    local known, new, counted = part_plain(plain, person.counts, words)
     local reply = #new / 4
-    redis.call('ZADD', users, 'GT', person.visit, person.id)
-    if #events > 0 then
-        local writes, items = new_writes(), read_items(words, events, mask)
-        for i = 1, #events do
-            impression(writes, events[i], items[events[i].number])
+    call('ZADD', users, 'GT', person.visit, person.id)
+    if known then
+        local writes, items = new_writes(), read_items(words, known, mask)
+        for i = 1, #known do
+            impression(writes, known[i], items[known[i].number])
         end
         reply = reply + writes.impressions + writes.clicks * 128 + writes.repeats * 16384
         new = changed_words(seen, items, new)
@@ -417,20 +433,18 @@ local function record_person(users, erased, seen, secret, person, words, mask)
     return reply, counted
 end
 
--- The people of a call, in the order of their keys.
-local function read_people(packed, counts)
-    local people, at, place, visits = {}, 1, 1, {}
-    while at <= #packed do
-        local second, expiry, length, size = struct.unpack('<I4I4BB', packed, at)
-        visits[second] = visits[second] or string.format('%.0f', second * 1000)
-        local first, last = at + 10 + length, at + 9 + length + 4 * size
-        people[#people + 1] = {
-            visit = visits[second], expiry = expiry, id = string.sub(packed, at + 10, first - 1),
-            words = string.sub(packed, first, last), counts = string.sub(counts, place, place + 4 * size - 1),
-        }
-        at, place = last + 1, place + 4 * size
+-- The person whose part begins at byte `at` of what a call has of people, and at `place` of its counts, into `person`;
+-- where the next one's begin.
+local function read_person(person, packed, at, counts, place)
+    local second, expiry, length, size = unpack_words('<I4I4BB', packed, at)
+    if person.second ~= second then
+        person.second, person.visit = second, string.format('%.0f', second * 1000)
     end
-    return people
+    local first = at + 10 + length
+    local behind, next_place = first + 4 * size, place + 4 * size
+    person.id, person.expiry = sub(packed, at + 10, first - 1), expiry
+    person.words, person.counts = sub(packed, first, behind - 1), sub(counts, place, next_place - 1)
+    return behind, next_place
 end
 
 -- What pcall gave for an error, a text or a table by Redis's version, as a reply.
@@ -438,21 +452,30 @@ local function error_of(caught)
     return { err = type(caught) == 'table' and caught.err or tostring(caught) }
 end
 
--- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read. What
--- is wrong with one person's keys must not end the call before the others are counted.
-local function record_plain(keys, args)
-    local people, mask = read_people(args[4], args[5]), tonumber(args[1])
-    local erased, seen, written = {}, {}, {}
-    for i = 1, #people do
-        erased[i], seen[i] = keys[3 * i], keys[3 * i + 1]
+-- The keys of each person, by their place in a call.
+local function keys_of_people(keys)
+    local users, erased, seen = {}, {}, {}
+    for i = 1, (#keys - 1) / 3 do
+        users[i], erased[i], seen[i] = keys[3 * i - 1], keys[3 * i], keys[3 * i + 1]
     end
-    local known, some_erased = redis.call('MGET', unpack(seen)), redis.call('EXISTS', unpack(erased)) > 0
-    local replies, counted = {}, {}
-    for i = 1, #people do
+    return users, erased, seen
+end
+
+-- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read. What
+-- is wrong with one person's keys must not end the call before the others are counted. One table is each person in
+-- turn: Redis has to collect what is made here.
+local function record_plain(keys, args)
+    bind()
+    local users, erased, seen = keys_of_people(keys)
+    local known, some_erased = call('MGET', unpack(seen)), call('EXISTS', unpack(erased)) > 0
+    local mask, person, at, place = tonumber(args[1]), {}, 1, 1
+    local replies, counted, written = {}, {}, {}
+    for i = 1, #seen do
         local key = seen[i]
+        at, place = read_person(person, args[4], at, args[5], place)
         local words = not written[key] and (known[i] or '') or nil
-        local done, reply, counts = pcall(record_person, keys[3 * i - 1], some_erased and erased[i], key, args[3],
-            people[i], words, mask)
+        local done, reply, counts = pcall(record_person, users[i], some_erased and erased[i], key, args[3], person,
+            words, mask)
         replies[i], written[key] = done and reply or error_of(reply), true
         counted[#counted + 1] = done and counts or nil
     end

@@ -16,17 +16,15 @@ local some = next(listed) ~= nil
 
 local _M = { listed = listed }
 
--- Sets the answer's headers; vary: what else it depends on, or nil.
-function _M.expose(vary)
-    local header, origin = ngx.header, some and var.http_origin
+-- Sets the answer's headers.
+function _M.expose()
+    local origin = some and var.http_origin
     if origin and listed[origin] then
+        local header = ngx.header
         header["Access-Control-Allow-Origin"] = origin
         header["Access-Control-Allow-Credentials"] = "true"
         header["Access-Control-Expose-Headers"] = EXPOSED
-        vary = vary and vary .. ", Origin" or "Origin"
-    end
-    if vary then
-        header["Vary"] = vary
+        header["Vary"] = "Origin"
     end
 end
 

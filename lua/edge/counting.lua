@@ -26,7 +26,8 @@ local var = ngx.var
 local DAY = 86400
 local LATEST_MS = 2 * DAY * 1000
 local CAP_MS = min(config.dwell_cap_s, config.dwell_cap_anonymous_s) * 1000
-local ROOM = config.rate_limit ~= "off" and config.counted_per_network * 4 or math.huge
+local LIMITED = config.rate_limit ~= "off"
+local ROOM = config.counted_per_network * 4
 -- Hides and searches are in no score.
 local WEIGHED = { i = true, c = true, d = true, r = true, v = true }
 local REASONS = { minted = 'reason="minted"', old = 'reason="old"', network = 'reason="network"' }
@@ -72,7 +73,7 @@ local function why_not(id, event, oldest, where, mark)
         return "minted"
     elseif event.ts < oldest then
         return "old"
-    elseif ROOM < math.huge and not may_count(where, mark, event.number) then
+    elseif LIMITED and not may_count(where, mark, event.number) then
         return "network"
     end
 end
@@ -82,7 +83,10 @@ function _M.weigh(id, events)
     if not identity.is_anonymous(id.user) then
         return
     end
-    local where, mark = network(), mark_of(id.user)
+    local where, mark
+    if LIMITED then
+        where, mark = network(), mark_of(id.user)
+    end
     local oldest = max(id.issued * 1000 - keys.AHEAD_MS, ngx.now() * 1000 - LATEST_MS)
     for i = 1, #events do
         local event = events[i]

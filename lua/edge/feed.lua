@@ -236,14 +236,11 @@ local function from_memory(user, request, now)
 end
 
 local function send(id, text)
-    local header = ngx.header
     if id then
         identity.set_cookie(id)
     end
-    header["Content-Type"] = "application/json"
-    header["Cache-Control"] = "private, no-store"
-    cors.expose("Cookie, Authorization")
-    header["Content-Length"] = #text
+    cors.expose()
+    ngx.header["Content-Length"] = #text
     ngx.print(text)
     return ngx.exit(ngx.HTTP_OK)
 end

@@ -55,7 +55,6 @@ function _M.metrics()
         return ngx.exit(405)
     end
     ngx.header["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
-    ngx.header["Cache-Control"] = "no-store"
     ngx.print(metrics.text(generations.current()))
     return ngx.exit(ngx.HTTP_OK)
 end

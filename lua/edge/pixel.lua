@@ -45,7 +45,6 @@ end
 local function send_picture()
     cors.expose()
     ngx.header["Content-Type"] = "image/gif"
-    ngx.header["Cache-Control"] = "no-store"
     ngx.header["Content-Length"] = #GIF
     ngx.print(GIF)
     return ngx.exit(ngx.HTTP_OK)

@@ -1,4 +1,7 @@
 -- Every answer of a handler: status first, then the body, then the end of the request.
+--
+-- What all answers of a route have in common, Cache-Control for one, is in nginx/edge.conf: nginx adds a header for a
+-- fifth of what it costs here.
 
 local cjson = require("cjson.safe")
 local cors = require("edge.cors")
@@ -14,7 +17,6 @@ function _M.json(status, value)
     ngx.status = status
     cors.expose()
     ngx.header["Content-Type"] = "application/json"
-    ngx.header["Cache-Control"] = "no-store"
     local body = encode(value)
     ngx.header["Content-Length"] = #body
     ngx.print(body)
@@ -35,7 +37,6 @@ end
 
 function _M.nothing()
     cors.expose()
-    ngx.header["Cache-Control"] = "no-store"
     return ngx.exit(204)
 end
 

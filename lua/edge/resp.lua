@@ -149,17 +149,24 @@ end
 -- What a reply begins with.
 local BULK, INTEGER, ARRAY, STATUS, ERROR = 36, 58, 42, 43, 45    -- $ : * + -
 
--- A string, number, array, or false for "not there" and for an error reply, which is noted as `refused`; nil, err when
--- no reply could be read.
-function read(reader)
+-- The character that the next reply begins with, as a number; nil, err when there is none.
+local function next_mark(reader)
     if reader.at > #reader.data then
         local ok, err = more(reader)
         if not ok then
             return nil, err
         end
     end
-    local mark = byte(reader.data, reader.at)
-    if mark == STATUS or mark == ERROR then
+    return byte(reader.data, reader.at)
+end
+
+-- A string, number, array, or false for "not there" and for an error reply, which is noted as `refused`; nil, err when
+-- no reply could be read.
+function read(reader)
+    local mark, why = next_mark(reader)
+    if not mark then
+        return nil, why
+    elseif mark == STATUS or mark == ERROR then
         local text, err = read_text(reader)
         if mark == ERROR and text then
             reader.refused, text = text, false
@@ -177,21 +184,17 @@ function read(reader)
     return read_array(reader, value)
 end
 
+_M.read = read
+
 -- `count` replies as a list, or nil, err.
 function _M.replies(reader, count)
     return read_array(reader, count)
 end
 
--- How many replies the array has that comes next: they can be read with `replies`. False for anything else, which is
+-- How many replies the array has that comes next: they can be read one by one. False for anything else, which is
 -- read, and noted as `refused` when it is an error; or nil, err.
 function _M.read_count(reader)
-    if reader.at > #reader.data then
-        local ok, err = more(reader)
-        if not ok then
-            return nil, err
-        end
-    end
-    if byte(reader.data, reader.at) == ARRAY then
+    if next_mark(reader) == ARRAY then
         return read_number(reader)
     end
     local value, err = read(reader)

@@ -2,7 +2,7 @@
 --
 -- A job is { request, count }, commands as Redis's protocol wants them and how many replies they have, or {call, part}
 -- and a count of one. Parts of the same call, a table with `compose`, become one command, whose reply is an array of
--- one for each part. Afterwards each job has `replies`, or `err`.
+-- one for each part. Afterwards each job has `replies`, that of its part or a list of them, or `err`.
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool.
@@ -118,10 +118,15 @@ local function answered(message)
     return "Redis answered " .. message
 end
 
--- Replies of one job, into it. False when nothing more can be read.
+-- Replies of one job, into it, or the reply to its part of a call. False when nothing more can be read.
 local function take(reader, job)
-    local replies, err = resp.replies(reader, job.count)
-    if not replies then
+    local replies, err
+    if job.call then
+        replies, err = resp.read(reader)
+    else
+        replies, err = resp.replies(reader, job.count)
+    end
+    if replies == nil then
         job.err = err
         return false
     elseif reader.refused then

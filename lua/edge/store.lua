@@ -185,11 +185,7 @@ function _M.join(call, part)
     if round_trip.was_refused(PAUSE) then
         return failed("it refused a connection a moment ago")
     end
-    local replies, err = ask(writing, new_job(nil, 1, call, part))
-    if not replies then
-        return nil, err
-    end
-    return replies[1]
+    return ask(writing, new_job(nil, 1, call, part))
 end
 
 return _M

@@ -10,7 +10,7 @@ local BROWSER = HEADERS
     .. "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"
     .. "Origin: http://bench\r\nReferer: http://bench/\r\n"
 local WORD = 4
-local LONGEST = 32768         -- no request is longer
+local LONGEST = 65536         -- bytes of a request
 
 local _M = {}
 _M.__index = _M
@@ -72,6 +72,9 @@ end
 local function compose(self, room, user, tail)
     local from = self.places[user]
     local length = self.places[user + 1] - from - 1
+    if room.head + length + #tail > LONGEST then
+        error("a request is longer than " .. LONGEST .. " bytes", 0)
+    end
     local memory = room.memory + room.head
     ffi.copy(memory, self.tokens + from, length)
     ffi.copy(memory + length, tail, #tail)

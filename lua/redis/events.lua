@@ -314,7 +314,7 @@ local function append_seen(key, words, new, expiry, mask, settled)
         if new ~= '' then
             call('EXPIREAT', key, expiry)
         end
-    elseif call('EXPIREAT', key, expiry, 'GT') == 1 then
+    elseif call('EXPIREAT', key, expiry, 'GT') == 1 and not is_live(words, 1, mask) then
         call('SET', key, live_words(call('GET', key), mask), 'KEEPTTL')
     end
 end

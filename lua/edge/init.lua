@@ -9,12 +9,12 @@ jit.opt.start("maxtrace=8000", "maxrecord=16000", "maxmcode=16384", "minstitch=3
 -- strings within fifty requests, which then take several times as long. At this pace it takes eight times as many.
 collectgarbage("setstepmul", 25)
 
--- init_by_lua: whatever is wrong with the configuration or a module stops the start here.
 -- What a request does is to be compiled in pieces that begin at its functions, which are compiled after 112 calls, and
 -- then ways out of its loops. By default (10) the way out of the last loop comes first, with all that follows in one
 -- piece; that is too long, and then interpreted for as long as the worker lives.
 local COMPILER = { "hotexit=120" }
 
+-- init_by_lua: whatever is wrong with the configuration or a module stops the start here.
 function _M.init(path)
     require("jit.opt").start(unpack(COMPILER))
     require("edge.config").load(path)

@@ -33,30 +33,36 @@ from worker.seen_set import live_mask, packed, word_of
 
 IMPRESSION = 1 << 25
 ERASED = -1
+AGAIN = 128
 # One moment in each of several live buckets.
 MOMENTS = [NOW - days * DAY_MS for days in (0, 15, 25, 59)]
 PEOPLE = 40
+MAX_PEOPLE = 32  # in one call
 APART_S = 0.01  # so that they arrive in this order: the first one speaks for all
 WAIT_S = 0.3  # until all have arrived
 
 Batch = tuple[str, dict[int, int]]  # a user, and the moment of an impression by item number, all of one day
 
 
-def joined(stack: Stack, batches: list[Batch], day: int) -> list[Any]:
-    """One call for plain events of several people: the reply of each."""
-    keys, people, counts = [partition_key("count", partition_of(batches[0][0]), day)], b"", b""
-    for user, times in batches:
-        newest = max(times.values())
-        keys += [partition_key("users", partition_of(user)), partition_key("erased", partition_of(user)),
-                 user_key("seen", user)]  # fmt: skip
-        expiry = bucket_expiry(bucket_of(newest), 60, user)
-        people += struct.pack("<IIBB", visit_of(newest) // 1000, expiry, len(user), len(times)) + user.encode()
+def joined(stack: Stack, batches: list[Batch], day: int, described: int = MAX_PEOPLE) -> list[Any]:
+    """One call for plain events of several people, all of one visit: the reply of each. Only the first ``described``
+    are told of but by their keys."""
+    (visit,) = {visit_of(max(times.values())) for _, times in batches}
+    partitions = [partition_of(user) for user, _ in batches]
+    keys = [partition_key("count", partitions[0], day), *(user_key("seen", user) for user, _ in batches)]
+    keys += [partition_key(name, partition) for name in ("erased", "users") for partition in partitions]
+    people, counts, names = b"", b"", set[str]()
+    for user, times in batches[:described]:
+        expiry = bucket_expiry(bucket_of(max(times.values())), 60, user)
+        people += struct.pack("<IBB", expiry, len(user), len(times) + (AGAIN if user in names else 0))
+        names.add(user)
         people += packed(word_of(number, bucket_of(ts)) for number, ts in times.items())
         counts += packed(number + IMPRESSION for number in times)
     mask = live_mask(live_buckets(NOW, 60))
-    arguments = [mask, day_expiry(day), erasure_keys(stack.run)[0], people, counts]
+    arguments = [mask, day_expiry(day), erasure_keys(stack.run)[0], visit, people, counts]
     replies: list[Any] = stack.redis.fcall("nightfeed_plain", len(keys), *keys, *arguments)
-    return replies
+    told = dict(zip(replies[::2], replies[1::2], strict=True))
+    return [told.get(place, len(times)) for place, (_, times) in enumerate(batches, 1)]
 
 
 def counted(stack: Stack, person: Person) -> dict[tuple[str, str], int]:
@@ -133,6 +139,16 @@ def test_what_is_wrong_with_one_persons_keys_concerns_nobody_else(stack: Stack, 
     assert counted(stack, broken) == {}
     assert counted(stack, other) == {("a", "i"): 1}
     assert joined(stack, batches, NOW // DAY_MS) == [1, 2**14, 2**14]
+
+
+def test_a_call_with_too_little_in_it_ends(stack: Stack) -> None:
+    """Whoever is described is stored, and of everybody else it is said that there is nothing."""
+    people = [Person(stack) for _ in range(3)]
+    replies = joined(stack, [(each.user, {each.numbers["a"]: NOW}) for each in people], NOW // DAY_MS, described=1)
+    assert replies[0] == 1
+    assert {type(reply) for reply in replies[1:]} == {redis.ResponseError}
+    assert [each.seen() for each in people] == [{"a"}, set(), set()]
+    assert [counted(stack, each) for each in people] == [{("a", "i"): 1}, {}, {}]
 
 
 @pytest.fixture
@@ -212,8 +228,13 @@ def test_all_kinds_of_beacons_wait_together(items: Stack) -> None:
     assert items.beacon("broken", [impression("a0")]).status_code == 204
 
 
-def test_beacons_of_one_person_that_wait_together_count_once(items: Stack) -> None:
+def test_beacons_of_one_person_that_wait_together_count_once(fresh_stack: Callable[..., Stack]) -> None:
     """The same impression, sent by several tabs at once: stored and counted once, and all of them are answered."""
-    assert set(send_together(items, [("u1", [impression("a1")])] * 8)) == {204}
-    assert edge_state.counts(items, "a1") == {"i": 1}
-    assert set(seen_items(items, "u1")) == {edge_state.number(items, "a1")}
+    stack = fresh_stack(redis_timeout_ms=20_000, nginx_workers=1)
+    stack.import_items(stack.item(f"a{i}") for i in range(2))
+    before = calls(stack)
+    # Somebody else comes first and speaks to Redis: all others are in one call then.
+    assert set(send_together(stack, [("u0", [impression("a0")])] + [("u1", [impression("a1")])] * 8)) == {204}
+    assert calls(stack) - before == 2
+    assert edge_state.counts(stack, "a1") == {"i": 1}
+    assert len(edge_state.seen(stack, "u1")) == 1

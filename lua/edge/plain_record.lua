@@ -17,17 +17,18 @@ local sub = string.sub
 local MAX_EVENTS = 100
 local IMPRESSION = 2 ^ keys.ITEM_BITS                                           -- of a count
 local MARK, CODE = 2 ^ (keys.BUCKET_BITS + keys.FLAG_BITS), 2 ^ keys.FLAG_BITS  -- of a word of a seen set
-local KEYS, ARGUMENTS = 3, 5                                                    -- of each person, of a call
+local KEYS, ARGUMENTS = 3, 6                                                    -- of each person, of a call
 local REPEATS, CLICKS, ERASED = 16384, 128, -1                                  -- of a reply
+local AGAIN = 128                                                               -- see add_people
 
 -- What goes into a call of one person, and is packed here. Every request writes all this over: nothing yields before
 -- the copies.
 ffi.cdef [[
 #pragma pack(push, 1)
-typedef struct { uint32_t visit, expiry; uint8_t length, count; uint8_t rest[528]; } nightfeed_person;
+typedef struct { uint32_t expiry; uint8_t length, count; uint32_t words[100]; } nightfeed_person;
 #pragma pack(pop)
 ]]
-local HEAD = 10
+local HEAD, COUNT = 6, 5     -- bytes before the words, and before `count`
 local person = ffi.new("nightfeed_person")
 local words, counts = ffi.new("uint32_t[?]", MAX_EVENTS), ffi.new("uint32_t[?]", MAX_EVENTS)
 -- By event, from 1 on: the item's number, and whether it is plain.
@@ -71,20 +72,22 @@ function _M.packed(count)
     return string_of(words, 4 * count), string_of(counts, 4 * count)
 end
 
--- By partition and length of the id, as Redis's protocol wants them: a person's keys, up to the id in the last one.
-local heads = {}
+-- As Redis's protocol wants them: the keys of a partition, and by the length of the id what a seen set's begins with.
+local keys_of = {}
 
-local function make_head(user, partition)
-    local seen, known = keys.seen(user), heads[partition] or {}
-    heads[partition] = known
-    known[#user] = bulk(keys.users(partition)) .. bulk(keys.erased(partition)) .. "$" .. #seen .. "\r\n"
-        .. sub(seen, 1, -#user - 1)
-    return known[#user]
+local function keys_of_partition(partition)
+    local known = keys_of[partition]
+    if not known then
+        known = { erased = bulk(keys.erased(partition)), users = bulk(keys.users(partition)), seen = {} }
+        keys_of[partition] = known
+    end
+    return known
 end
 
-local function head_of(user, partition)
-    local known = heads[partition]
-    return known and known[#user] or make_head(user, partition)
+local function make_head(known, user)
+    local seen = keys.seen(user)
+    known.seen[#user] = "$" .. #seen .. "\r\n" .. sub(seen, 1, -#user - 1)
+    return known.seen[#user]
 end
 
 -- How a call for so many people begins.
@@ -97,7 +100,44 @@ local function beginning(size)
     return text
 end
 
+-- Whether the person of part `i` has one before it, too.
+local function is_again(parts, i)
+    local user = parts[i].user
+    for j = 1, i - 1 do
+        if parts[j].user == user then
+            return true
+        end
+    end
+    return false
+end
+
 local request = buffer.new(16384)
+
+local function add_keys(parts, size)
+    for i = 1, size do
+        local part = parts[i]
+        add(request, part.head)
+        add(request, part.user)
+        add(request, "\r\n")
+    end
+    for i = 1, size do
+        add(request, parts[i].keys.erased)
+    end
+    for i = 1, size do
+        add(request, parts[i].keys.users)
+    end
+end
+
+-- Redis asks again what those have seen of whom it is told that they come a second time.
+local function add_people(parts, size)
+    for i = 1, size do
+        local at = request.length
+        add(request, parts[i].person)
+        if is_again(parts, i) then
+            request.memory[at + COUNT] = request.memory[at + COUNT] + AGAIN
+        end
+    end
+end
 
 -- The call for some people, as text.
 local function compose(call, parts, size)
@@ -105,18 +145,13 @@ local function compose(call, parts, size)
     buffer.clear(request)
     add(request, beginnings[size] or beginning(size))
     add(request, bulk(keys.count(keys.partition(parts[1].user), call.day)))
-    for i = 1, size do
-        local part = parts[i]
-        add(request, part.head)
-        add(request, part.user)
-        add(request, "\r\n")
-        length, marked = length + #part.person, marked + #part.counts
-    end
+    add_keys(parts, size)
     add(request, call.arguments)
-    add(request, "$" .. length .. "\r\n")
     for i = 1, size do
-        add(request, parts[i].person)
+        length, marked = length + #parts[i].person, marked + #parts[i].counts
     end
+    add(request, "$" .. length .. "\r\n")
+    add_people(parts, size)
     add(request, "\r\n$" .. marked .. "\r\n")
     for i = 1, size do
         add(request, parts[i].counts)
@@ -125,13 +160,14 @@ local function compose(call, parts, size)
     return buffer.text(request)
 end
 
--- The last call that was made: that of all events of a day, as long as the same buckets are live.
-local last = { day = -1, mask = -1, arguments = "", compose = compose }
+-- The last call that was made: that of all events of a day and visit, as long as the same buckets are live.
+local last = { day = -1, mask = -1, visit = -1, arguments = "", compose = compose }
 
-local function call_of(day, mask)
-    if last.day ~= day or last.mask ~= mask then
+local function call_of(day, mask, visit)
+    if last.day ~= day or last.mask ~= mask or last.visit ~= visit then
         local arguments = bulk(("%.0f"):format(mask)) .. bulk(keys.day_expiry(day) .. "") .. bulk(config.erasure_key)
-        last = { day = day, mask = mask, arguments = arguments, compose = compose }
+            .. bulk(("%.0f"):format(visit * 1000))
+        last = { day = day, mask = mask, visit = visit, arguments = arguments, compose = compose }
     end
     return last
 end
@@ -140,16 +176,16 @@ end
 -- how many impressions and clicks counted, and how many were seen already; false when the person was erased at some
 -- time, and nothing was written; nil, err when Redis has nothing of it, as far as is known.
 function _M.write(user, count, day, newest, now_ms)
-    local partition, length = keys.partition(user), #user
-    person.visit, person.expiry = keys.visit_of(newest), keys.bucket_expiry(keys.bucket_of(newest), user)
-    person.length, person.count = length, count
-    copy(person.rest, user, length)
-    copy(person.rest + length, words, 4 * count)
-    local reply, err = store.join(call_of(day, keys.live_mask(now_ms)), {
-        head = head_of(user, partition), user = user,
-        person = string_of(person, HEAD + length + 4 * count), counts = string_of(counts, 4 * count),
+    local known, length = keys_of_partition(keys.partition(user)), #user
+    person.expiry, person.length, person.count = keys.bucket_expiry(keys.bucket_of(newest), user), length, count
+    copy(person.words, words, 4 * count)
+    local reply, err = store.join(call_of(day, keys.live_mask(now_ms), keys.visit_of(newest)), {
+        head = known.seen[length] or make_head(known, user), user = user, keys = known,
+        person = string_of(person, HEAD + 4 * count), counts = string_of(counts, 4 * count),
     })
-    if not reply then
+    if reply == true then
+        return count, 0, 0
+    elseif not reply then
         return nil, err
     elseif reply == ERASED then
         return false

@@ -1,8 +1,9 @@
 -- One round trip to Redis for the jobs of several requests: the only module that opens sockets.
 --
--- A job is { request, count }, commands as Redis's protocol wants them and how many replies they have, or {call, part}
--- and a count of one. Parts of the same call, a table with `compose`, become one command, whose reply is an array of
--- one for each part. Afterwards each job has `replies`, that of its part or a list of them, or `err`.
+-- A job is { request, count }, commands as Redis's protocol wants them and how many replies they have, or one of
+-- { call, part } and a count of one. Parts of the same call, a table with `compose`, become one command, whose reply is
+-- a list: for each part of which there is something to say its place (from 1), and what it is. Afterwards each job has
+-- `replies`: a list, or what was said of its part, or true when that was nothing; or `err`.
 --
 -- Whatever goes wrong, an error reply included, closes the connection: one with unread bytes would give one person's
 -- data to the next. Only a clean one returns to the pool.
@@ -137,26 +138,43 @@ local function take(reader, job)
     return true
 end
 
+-- What is said of one of the jobs from `first` on: its place, and the reply. False, err when it could not be read.
+local function take_one(reader, jobs, first)
+    local place, err = resp.read(reader)
+    if not place then
+        return false, err
+    end
+    local job = jobs[first + place - 1]
+    return take(reader, job), job.err
+end
+
+-- The same for all jobs that have nothing yet.
+local function answer_all(jobs, first, last, replies, err)
+    for i = first, last do
+        local job = jobs[i]
+        if not job.err and not job.replies then
+            job.replies, job.err = replies, err
+        end
+    end
+end
+
 -- The reply to one call for jobs `first` to `last`: of each its own, or an error for all.
 local function take_joined(reader, jobs, first, last)
     local count, err = resp.read_count(reader)
-    if count == nil then
-        jobs[first].err = err
-        return false
-    elseif count == last - first + 1 then
-        for i = first, last do
-            if not take(reader, jobs[i]) then
-                return false
-            end
+    if not count then
+        answer_all(jobs, first, last, nil, err or answered(reader.refused or "something else than a list"))
+        reader.refused = nil
+        return count == false
+    end
+    for _ = 1, count, 2 do
+        local done, why = take_one(reader, jobs, first)
+        if not done then
+            answer_all(jobs, first, last, nil, why or "not a place")
+            return false
         end
-        return true
     end
-    local message = reader.refused or "for another number of people"
-    for i = first, last do
-        jobs[i].err = answered(message)
-    end
-    reader.refused = nil
-    return count == false
+    answer_all(jobs, first, last, true)
+    return true
 end
 
 -- Replies of all jobs, of which the first `joined` are one call. False when not all could be read.

@@ -15,12 +15,13 @@
 --         was written; the caller leaves such events out and calls again
 --
 -- nightfeed_plain; people of any partitions, so for one server, not for a cluster:
---   keys  1 counts of the day, of any partition  then users, erased and seen of each person
---   args  1 mask of live buckets  2 expiry of the counts  3 key of pseudonyms  4 people: of each the visit and the
---         expiry of the seen set (Unix s, 4 bytes each), the length of the id and the number of words (a byte each),
---         the id, words of the seen set  5 the words of all of them as counts
---   reply of each person impressions + clicks * 2^7 + repeats * 2^14; or -1: nothing was written, since the person was
---         erased at some time, so that nightfeed_record must look closer; or an error, of that person alone
+--   keys  1 counts of the day, of any partition  then seen of each person, then erased of each, then users of each
+--   args  1 mask of live buckets  2 expiry of the counts  3 key of pseudonyms  4 the visit (ms)  5 people: of each the
+--         expiry of the seen set (Unix s, 4 bytes), the length of the id, the number of words + 128 when the person
+--         stands in this call before (a byte each), the words  6 the words of all of them as counts
+--   reply a list: of each person whose events did not all count as they came, the place (from 1), and then impressions
+--         + clicks * 2^7 + repeats * 2^14; or -1: nothing was written, since the person was erased at some time, so
+--         that nightfeed_record must look closer; or an error, of that person alone
 --
 -- Plain events are impressions of one day (the first), each the only event of its item in this call. Most are of an
 -- item about which nothing is known: what came is what is written then, without taking it apart.
@@ -41,6 +42,8 @@
 local NOTED, IMPRESSION, CLICK, DWELL, SEARCH = 0, 1, 2, 3, 7
 local ITEMS = 33554432       -- 2^25
 local CLICKED, UNCOUNTED = 1, 2
+local ERASED = -1            -- a reply
+local AGAIN = 128            -- added to the number of words of a person who stands in the call before
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
 local FIXED_KEYS, FIXED_ARGS = 3, 10
@@ -118,21 +121,28 @@ local function parse_events(events, raw, args, value)
     end
 end
 
--- Plain words of whose items there are words, as events, or nil; and the others, and their counts, as they came.
+-- Whether there are words of an item that one of the plain words is of.
+local function knows_any(words, plain)
+    for at = 1, words ~= '' and #plain or 0, 4 do
+        local first = byte(plain, at)
+        if next_word(words, first - first % 128, sub(plain, at + 1, at + 3), 0) then
+            return true
+        end
+    end
+    return false
+end
+
+-- Plain words of whose items there are words, as events; and the others, and their counts, as they came.
 local function part_plain(plain, counted, words)
-    local known, from, new, counts = nil, 1, '', ''
+    local known, from, new, counts = {}, 1, '', ''
     for at = 1, #plain, 4 do
-        local first, upper = byte(plain, at), sub(plain, at + 1, at + 3)
-        if next_word(words, first - first % 128, upper, 0) then
-            known = known or {}
+        local first = byte(plain, at)
+        if next_word(words, first - first % 128, sub(plain, at + 1, at + 3), 0) then
             local number = floor(unpack_words('<I4', plain, at) / 128)
             known[#known + 1] = { number = number, code = IMPRESSION, bucket = floor(first % 128 / 4), day = 1 }
             new, counts = new .. sub(plain, from, at - 1), counts .. sub(counted, from, at - 1)
             from = at + 4
         end
-    end
-    if not known then
-        return nil, plain, counted
     end
     return known, new .. sub(plain, from), counts .. sub(counted, from)
 end
@@ -286,12 +296,14 @@ local function bucket_bits(first)
     return first % 128 - first % 4
 end
 
+-- The bucket that was written last, as the bits of its code; nil when there is none.
+local function last_bucket(words)
+    return words ~= '' and bucket_bits(byte(words, -4)) or nil
+end
+
 -- Whether all events are of the bucket that was written last: the set lives long enough for them then.
 local function same_bucket(words, plain, raw)
-    if words == '' then
-        return false
-    end
-    local last = bucket_bits(byte(words, -4))
+    local last = last_bucket(words)
     if plain ~= '' and bucket_bits(byte(plain)) ~= last then
         return false
     end
@@ -300,22 +312,22 @@ local function same_bucket(words, plain, raw)
             return false
         end
     end
-    return true
+    return last ~= nil
 end
 
--- Writes new words. With the first event of a later bucket, what is no longer live goes.
-local function append_seen(key, words, new, expiry, mask, settled)
-    if new ~= '' then
-        call('APPEND', key, new)
-    end
-    if settled then
-        return
-    elseif words == '' then
-        if new ~= '' then
-            call('EXPIREAT', key, expiry)
-        end
+-- Lets a seen set live for what was written now; `words`: as it was before. With the first event of a later bucket, the
+-- words that are no longer live go.
+local function prolong(key, words, expiry, mask)
+    if words == '' then
+        call('EXPIREAT', key, expiry)
     elseif call('EXPIREAT', key, expiry, 'GT') == 1 and not is_live(words, 1, mask) then
         call('SET', key, live_words(call('GET', key), mask), 'KEEPTTL')
+    end
+end
+
+local function append(key, new)
+    if new ~= '' then
+        call('APPEND', key, new)
     end
 end
 
@@ -394,57 +406,84 @@ local function record(keys, args)
     local known, new, counted = part_plain(plain, args[9], words)
     local impressions, clicks, repeats = #new / 4, 0, 0
     call('ZADD', keys[1], 'GT', args[7], args[1])
-    if known or raw ~= '' then
-        local events = known or {}
+    if known[1] or raw ~= '' then
+        local events = known
         parse_events(events, raw, args, FIXED_ARGS + 1 + #keys - FIXED_KEYS)
         local writes, items = apply(events, words, keys, args)
         impressions, clicks, repeats = impressions + writes.impressions, writes.clicks, writes.repeats
         new = changed_words(keys[3], items, new)
         write_counts(writes, keys, args)
     end
-    append_seen(keys[3], words, new, args[4], mask, same_bucket(words, plain, raw))
+    append(keys[3], new)
+    if not same_bucket(words, plain, raw) then
+        prolong(keys[3], words, args[4], mask)
+    end
     if counted ~= '' then
         append_count(keys[FIXED_KEYS + 1], counted, args[FIXED_ARGS + 1])
     end
     return { impressions, clicks, repeats }
 end
 
--- One person's plain events; `erased` nil: nobody of the partition was; `words` nil: to be read. Returns the reply, and
--- what is to be counted.
-local function record_person(users, erased, seen, secret, person, words, mask)
-    if erased and erased_at(erased, secret, person.id) then
-        return -1, ''
-    end
-    local plain = person.words
-    words = words or call('GET', seen) or ''
-    local known, new, counted = part_plain(plain, person.counts, words)
-    local reply = #new / 4
-    call('ZADD', users, 'GT', person.visit, person.id)
-    if known then
-        local writes, items = new_writes(), read_items(words, known, mask)
-        for i = 1, #known do
-            impression(writes, known[i], items[known[i].number])
-        end
-        reply = reply + writes.impressions + writes.clicks * 128 + writes.repeats * 16384
-        new = changed_words(seen, items, new)
-        counted = counted .. table.concat(writes.counts[1] or {})
-    end
-    append_seen(seen, words, new, person.expiry, mask, same_bucket(words, plain, ''))
-    return reply, counted
+-- Notes what came of the person of a group whose turn it is, when not all of it counted, and what is to be counted
+-- instead.
+local function differ(group, reply, counted)
+    local replies, counts = group.replies, group.counted
+    replies[#replies + 1], replies[#replies + 2] = group.turn, reply
+    counts[#counts + 1] = sub(group.counts, group.copied, group.from - 1) .. counted
+    group.copied = group.behind
 end
 
--- The person whose part begins at byte `at` of what a call has of people, and at `place` of its counts, into `person`;
--- where the next one's begin.
-local function read_person(person, packed, at, counts, place)
-    local second, expiry, length, size = unpack_words('<I4I4BB', packed, at)
-    if person.second ~= second then
-        person.second, person.visit = second, string.format('%.0f', second * 1000)
+-- The events of the person whose turn it is, of which some are of items that are known. The reply, and what is to be
+-- counted.
+local function record_known(group, key, words, plain)
+    local known, new, counted = part_plain(plain, sub(group.counts, group.from, group.behind - 1), words)
+    local writes, items = new_writes(), read_items(words, known, group.mask)
+    for i = 1, #known do
+        impression(writes, known[i], items[known[i].number])
     end
-    local first = at + 10 + length
-    local behind, next_place = first + 4 * size, place + 4 * size
-    person.id, person.expiry = sub(packed, at + 10, first - 1), expiry
-    person.words, person.counts = sub(packed, first, behind - 1), sub(counts, place, next_place - 1)
-    return behind, next_place
+    local reply = #new / 4 + writes.impressions + writes.clicks * 128 + writes.repeats * 16384
+    append(key, changed_words(key, items, new))
+    return reply, counted .. table.concat(writes.counts[1] or {})
+end
+
+-- The events of the person whose turn it is; `again`: somebody before was the same person.
+local function record_person(group, key, id, plain, again)
+    local keys, turn, size = group.keys, group.turn, group.size
+    if group.some_erased and erased_at(keys[size + 1 + turn], group.secret, id) then
+        return differ(group, ERASED, '')
+    end
+    local words = group.known[turn] or ''
+    if again then
+        words = call('GET', key) or ''
+    end
+    call('ZADD', keys[2 * size + 1 + turn], 'GT', group.visit, id)
+    local reply, counted
+    if knows_any(words, plain) then
+        reply, counted = record_known(group, key, words, plain)
+    else
+        call('APPEND', key, plain)
+    end
+    if last_bucket(words) ~= group.bucket then
+        prolong(key, words, unpack_words('<I4', group.people, group.at), group.mask)
+    end
+    if reply then
+        differ(group, reply, counted)
+    end
+end
+
+-- Everybody of a group from its next person on. Whoever it fails for has had their turn.
+local function record_people(group)
+    local people, keys, stop, behind = group.people, group.keys, group.stop, group.behind
+    for turn = group.turn + 1, group.size do
+        group.turn, group.from = turn, behind
+        local at, key = stop, keys[turn + 1]
+        local length, number = byte(people, at + 4, at + 5)
+        local again = number >= AGAIN
+        local size = again and 4 * (number - AGAIN) or 4 * number
+        stop, behind = at + 6 + size, behind + size
+        group.at, group.stop, group.behind = at, stop, behind
+        record_person(group, key, sub(key, -length), sub(people, at + 6, stop - 1), again)
+    end
 end
 
 -- What pcall gave for an error, a text or a table by Redis's version, as a reply.
@@ -452,38 +491,30 @@ local function error_of(caught)
     return { err = type(caught) == 'table' and caught.err or tostring(caught) }
 end
 
--- The keys of each person, by their place in a call.
-local function keys_of_people(keys)
-    local users, erased, seen = {}, {}, {}
-    for i = 1, (#keys - 1) / 3 do
-        users[i], erased[i], seen[i] = keys[3 * i - 1], keys[3 * i], keys[3 * i + 1]
-    end
-    return users, erased, seen
-end
-
--- A person may stand in a call several times, from several tabs: `written` tells whose set is not as it was read. What
--- is wrong with one person's keys must not end the call before the others are counted. One table is each person in
--- turn: Redis has to collect what is made here.
+-- What is wrong with one person's keys must not end the call before the others are counted. One table is a whole group:
+-- Redis has to collect what is made here.
+--   turn     whose it is    at, stop      their part of `people`      from, behind  their part of `counts`
+--   copied   where the counts begin that are not among those `counted` yet
 local function record_plain(keys, args)
     bind()
-    local users, erased, seen = keys_of_people(keys)
-    local known, some_erased = call('MGET', unpack(seen)), call('EXISTS', unpack(erased)) > 0
-    local mask, person, at, place = tonumber(args[1]), {}, 1, 1
-    local replies, counted, written = {}, {}, {}
-    for i = 1, #seen do
-        local key = seen[i]
-        at, place = read_person(person, args[4], at, args[5], place)
-        local words = not written[key] and (known[i] or '') or nil
-        local done, reply, counts = pcall(record_person, users[i], some_erased and erased[i], key, args[3], person,
-            words, mask)
-        replies[i], written[key] = done and reply or error_of(reply), true
-        counted[#counted + 1] = done and counts or nil
+    local size, people = (#keys - 1) / 3, args[5]
+    local group = {
+        keys = keys, size = size, mask = tonumber(args[1]), secret = args[3], visit = args[4], people = people,
+        counts = args[6], known = call('MGET', unpack(keys, 2, size + 1)), bucket = bucket_bits(byte(people, 7)),
+        some_erased = call('EXISTS', unpack(keys, size + 2, 2 * size + 1)) > 0,
+        turn = 0, at = 1, stop = 1, from = 1, behind = 1, copied = 1, counted = {}, replies = {},
+    }
+    repeat
+        local done, caught = pcall(record_people, group)
+        if not done then
+            differ(group, error_of(caught), '')
+        end
+    until group.turn >= size
+    local counted = table.concat(group.counted) .. sub(group.counts, group.copied)
+    if counted ~= '' then
+        append_count(keys[1], counted, args[2])
     end
-    local counts = table.concat(counted)
-    if counts ~= '' then
-        append_count(keys[1], counts, args[2])
-    end
-    return replies
+    return group.replies
 end
 
 -- Declared as writing (no flags) and writing nothing: Redis refuses it whenever it would refuse a beacon, because

@@ -1,22 +1,34 @@
 -- The catalogue's rows in this worker's memory: 16 bytes an item, indexed by item number (see docs/design.md, `meta`).
 --
--- Mutable state, per worker: one FFI array, as large as the catalogue, grown by doubling. Nothing here yields, so
--- whoever reads it between two yields sees one state of the catalogue.
+-- Mutable state, per worker: one array, as large as the catalogue, grown by doubling. Nothing here yields, so whoever
+-- reads it between two yields sees one state of the catalogue. It is not of Lua's memory: the garbage collector would
+-- let as much garbage gather as the catalogue is large, all of it out of the processor's caches by then.
 
 local ffi = require("ffi")
 
-local copy, fill = ffi.copy, ffi.fill
+local C, cast, collected, copy, fill = ffi.C, ffi.cast, ffi.gc, ffi.copy, ffi.fill
 local max = math.max
 
 local SIZE = 16
 local FIRST_CAPACITY = 4096
 local REMOVED = 2
 
-local new_rows = ffi.typeof([[
-    struct { uint32_t posted, expires, social; uint16_t category; uint8_t kind, flags; }[?]
-]])
+ffi.cdef [[
+typedef struct { uint32_t posted, expires, social; uint16_t category; uint8_t kind, flags; } nightfeed_row;
+void *calloc(size_t count, size_t size);
+void free(void *memory);
+]]
 
 local _M = { SIZE = SIZE }
+
+-- So many zeroed rows, freed when nobody has the pointer any more.
+local function new_rows(size)
+    local memory = C.calloc(size, SIZE)
+    if memory == nil then
+        error("no memory for the catalogue: " .. size * SIZE .. " bytes are wanted")
+    end
+    return collected(cast("nightfeed_row *", memory), C.free)
+end
 
 local array, capacity, count = new_rows(1), 0, 0
 local edition = 0      -- moves with every change, so that what is derived from the rows knows when it is old

@@ -12,13 +12,15 @@ LENGTH ?= 200
 JOBS ?= 4
 GROWTH ?=
 FEED ?=
-# bench-edge: parts (all), users, seconds of each load, how often each is repeated, connections, nginx workers.
+# bench-edge: parts (all), users, seconds of each load, how often each is repeated, connections, nginx workers,
+# and who runs where.
 ONLY ?=
 EDGE_USERS := $(if $(filter file,$(origin USERS)),100000,$(USERS))
 SECONDS ?= 5
 REPEATS ?= 3
 CONNECTIONS ?= 64
 WORKERS ?= 1
+CORES ?= apart
 
 PYTHON_IN_VENV := $(VENV)/bin/python
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -62,10 +64,11 @@ bench-nightly: ## the nightly run against plain Redis [USERS=1000000 SEEN=170 TO
 	@$(PYTHON_IN_VENV) scripts/bench/nightly.py --users $(USERS) --seen $(SEEN) --top $(TOP) --length $(LENGTH) \
 	    --jobs $(JOBS) $(if $(GROWTH),--growth) $(if $(FEED),--feed)
 
-bench-edge: ## the edge against nginx alone [ONLY=beacon1,feed USERS=100000 SECONDS=5 REPEATS=3 CONNECTIONS=64 WORKERS=1]
+bench-edge: ## the edge against nginx alone [ONLY=beacon1,feed USERS=100000 SECONDS=5 REPEATS=3 CONNECTIONS=64 WORKERS=1 CORES=any]
 	@scripts/install.sh run bench
 	@$(PYTHON_IN_VENV) scripts/bench/edge.py --users $(EDGE_USERS) --seen $(SEEN) --seconds $(SECONDS) \
-	    --repeats $(REPEATS) --connections $(CONNECTIONS) --nginx-workers $(WORKERS) $(if $(ONLY),--only $(ONLY))
+	    --repeats $(REPEATS) --connections $(CONNECTIONS) --nginx-workers $(WORKERS) \
+	    --cores $(CORES) $(if $(ONLY),--only $(ONLY))
 
 lint: ## ruff, mypy, luacheck, and nginx on the rendered configuration
 	@scripts/install.sh run lint

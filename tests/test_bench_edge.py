@@ -21,6 +21,7 @@ from tests.stack_fixture import ROOT, clean_environ
 
 __all__ = ["scratch"]  # a fixture
 
+CORES = sorted(os.sched_getaffinity(0))
 FULL = os.environ.get("NIGHTFEED_FAULTS") == "full"
 SHORT_PARTS = ("beacon20", "feed", "mixed", "open")
 SMALL = ["--users", "3000", "--seen", "30", "--seconds", "0.5", "--repeats", "1", "--connections", "8",
@@ -46,6 +47,7 @@ def test_the_last_line_has_every_figure_and_counts_are_honest(scratch: Path) -> 
     assert result["page"]["sources"] == {"list": 200}
     assert result["page"]["items"] == 20
     assert result["data"]["lists"] == 3000
+    assert result["cores"] == ({"alone": CORES[:1], "others": CORES[1:]} if CORES[1:] else None)
     assert list(scratch.iterdir()) == []
     if FULL:
         check_the_rest(result)

@@ -7,6 +7,7 @@ Starts a private stack, fills it, and prints a table and then, as the last line,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 from scripts.bench import (
+    cores,
     edge_falcon,
     edge_mixed,
     edge_open,
@@ -45,6 +47,8 @@ NOTES = (
     "nginx gives any fixed page, and held in nginx's configuration, which costs it no more than /healthz; the share "
     "and its target are of the file",
     "cost_per_request is of the median repeat; us is the processor's time in user space and in the kernel together",
+    "cores: while the loads from the ceiling to the feed lasted, nginx's workers had a core each, and Redis and the "
+    "generator the others; null: all ran where the kernel put them, as they do in the other parts",
     "other_work_cores are the cores that other programs kept busy during a measurement: near 0, or measure again",
 )
 
@@ -64,20 +68,35 @@ class Bench:
         self._server.start(options.nginx_workers)
         self._server.page, page = edge_page.sample(self._site)
         self._server.start(options.nginx_workers)
-        parts = self._parts()
+        loader = Loader(self._site, self._server)
+        places, parts = self._compare(loader)
+        parts |= self._others(loader)
         errors = sum(part["errors"] for part in parts.values() if part)
         return {
             "bench": "edge", "users": options.users, "connections": options.connections, "threads": options.threads,
             "seconds": options.seconds, "repeats": options.repeats, "nginx_workers": options.nginx_workers,
-            "browser_headers": options.browser_headers, "only": options.only, "errors": errors, **parts,
+            "browser_headers": options.browser_headers, "only": options.only, "errors": errors,
+            "cores": places, **parts,
             "page": page, "data": data, "machine": described, "notes": NOTES,
             "complaints": self._server.complaints(),
             "bench_seconds": round(self._say.seconds, 1),
         }  # fmt: skip
 
-    def _parts(self) -> dict[str, Any]:
-        loader, options = Loader(self._site, self._server), self._options
-        parts: dict[str, Any] = Rounds(loader, self._say).run(options.only, options.repeats)
+    def _compare(self, loader: Loader) -> tuple[dict[str, list[int]] | None, dict[str, Any]]:
+        """Who ran where, and the parts that compare one load with another."""
+        options = self._options
+        with self._apart() as places:
+            return places, Rounds(loader, self._say).run(options.only, options.repeats)
+
+    def _apart(self) -> contextlib.AbstractContextManager[dict[str, list[int]] | None]:
+        if self._options.cores == "any":
+            return contextlib.nullcontext()
+        _, *workers = self._server.pids()
+        return cores.apart(workers, [self._stack.redis_pid()])
+
+    def _others(self, loader: Loader) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        options = self._options
         if "mixed" in options.only:
             parts["mixed"] = edge_mixed.measure(loader, options.repeats, self._say)
         if "falcon" in options.only:

@@ -15,6 +15,7 @@ PARTS = {
     "profile": "instructions and system calls of a request, by perf",
     "open": "many connections open at once",
 }
+CORES = ("apart", "any")
 NUMBERS = (
     ("users", 100_000, "users, each with a list and what they have seen"),
     ("seen", 170, "items that each has seen, on average"),
@@ -41,6 +42,7 @@ class EdgeOptions:
     open_connections: int
     seed: int
     browser_headers: bool
+    cores: str
     only: tuple[str, ...]
 
 
@@ -51,6 +53,8 @@ def arguments(argv: list[str] | None) -> EdgeOptions:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default})")
     parser.add_argument("--seconds", type=float, default=5, help="how long each load lasts (5)")
     parser.add_argument("--browser-headers", action="store_true", help="requests carry the headers of a browser")
+    parser.add_argument("--cores", choices=CORES, default=CORES[0], help="apart: while loads are compared, nginx's "
+                        "workers have a core each, Redis and the generator the others; any: where the kernel puts them")
     listed = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
     parser.add_argument("--only", default=",".join(PARTS),
                         help=f"parts to measure, with commas between ({listed})".replace("%", "%%"))  # not a format

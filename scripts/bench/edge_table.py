@@ -21,6 +21,9 @@ def _head(result: dict[str, Any]) -> Iterator[str]:
            f"{result['nginx_workers']} workers, {result['connections']} connections")
     yield (f"{machine['cpu']}, {machine['cores']} cores; load at the start {machine['load_at_start'][0]}; "
            f"Redis {machine['versions']['redis-server']}; a page is {page['bytes']:,} bytes, from {page['sources']}")
+    if result["cores"]:
+        alone, others = (", ".join(map(str, result["cores"][who])) for who in ("alone", "others"))
+        yield f"nginx's workers on core {alone}, Redis and wrk on {others}, in the first table"
 
 
 def _loads(result: dict[str, Any]) -> Iterator[str]:

@@ -32,8 +32,8 @@ from worker.keyspace import (
 from worker.seen_set import live_mask, packed, word_of
 
 IMPRESSION = 1 << 25
-ERASED = -1
-AGAIN = 128
+CLOSER = -1  # a reply
+AGAIN = VISITED = 128
 # One moment in each of several live buckets.
 MOMENTS = [NOW - days * DAY_MS for days in (0, 15, 25, 59)]
 PEOPLE = 40
@@ -44,22 +44,25 @@ WAIT_S = 0.3  # until all have arrived
 Batch = tuple[str, dict[int, int]]  # a user, and the moment of an impression by item number, all of one day
 
 
-def joined(stack: Stack, batches: list[Batch], day: int, described: int = MAX_PEOPLE) -> list[Any]:
+def joined(stack: Stack, batches: list[Batch], day: int, described: int = MAX_PEOPLE,
+           visited: frozenset[str] = frozenset()) -> list[Any]:  # fmt: skip
     """One call for plain events of several people, all of one visit: the reply of each. Only the first ``described``
-    are told of but by their keys."""
+    are told of but by their keys; the visit of those ``visited`` is said to be written."""
     (visit,) = {visit_of(max(times.values())) for _, times in batches}
     partitions = [partition_of(user) for user, _ in batches]
     keys = [partition_key("count", partitions[0], day), *(user_key("seen", user) for user, _ in batches)]
-    keys += [partition_key(name, partition) for name in ("erased", "users") for partition in partitions]
+    keys += [partition_key("erased", partition) for partition in partitions]
+    keys += [partition_key("users", partition_of(user)) for user, _ in batches if user not in visited]
     people, counts, names = b"", b"", set[str]()
     for user, times in batches[:described]:
         expiry = bucket_expiry(bucket_of(max(times.values())), 60, user)
-        people += struct.pack("<IBB", expiry, len(user), len(times) + (AGAIN if user in names else 0))
+        length = len(user) - 1 + (VISITED if user in visited else 0)
+        people += struct.pack("<IBB", expiry, length, len(times) + (AGAIN if user in names else 0))
         names.add(user)
         people += packed(word_of(number, bucket_of(ts)) for number, ts in times.items())
         counts += packed(number + IMPRESSION for number in times)
     mask = live_mask(live_buckets(NOW, 60))
-    arguments = [mask, day_expiry(day), erasure_keys(stack.run)[0], visit, people, counts]
+    arguments = [mask, day_expiry(day), erasure_keys(stack.run)[0], visit, len(batches), people, counts]
     replies: list[Any] = stack.redis.fcall("nightfeed_plain", len(keys), *keys, *arguments)
     told = dict(zip(replies[::2], replies[1::2], strict=True))
     return [told.get(place, len(times)) for place, (_, times) in enumerate(batches, 1)]
@@ -82,13 +85,16 @@ shown = st.sets(st.sampled_from("abc"), min_size=1)
 @settings(max_examples=60)
 @given(people=st.lists(st.tuples(histories, shown), min_size=1, max_size=5), moment=st.sampled_from(MOMENTS))
 def test_people_in_one_call_are_stored_as_each_alone(stack: Stack, people: list[Any], moment: int) -> None:
-    """Replies, seen sets, visits, expiries and counts are those of calls of nightfeed_record, whatever was before."""
+    """Replies, seen sets, visits, expiries and counts are those of calls of nightfeed_record, whatever was before; also
+    where the caller knows that a visit is there, or a later one, and does not name the key it is in."""
     together, alone = [Person(stack) for _ in people], [Person(stack) for _ in people]
     for one, twin, (history, _) in zip(together, alone, people, strict=True):
         for person in (one, twin):
             person.deliver([(name, item, ts, None) for name, item, ts in history])
-    replies = joined(stack, [(one.user, {one.numbers[item]: moment for item in sorted(items)})
-                             for one, (_, items) in zip(together, people, strict=True)], moment // DAY_MS)  # fmt: skip
+    batches = [(one.user, {one.numbers[item]: moment for item in sorted(items)})
+               for one, (_, items) in zip(together, people, strict=True)]  # fmt: skip
+    visited = frozenset(one.user for one in together if (one.stored()[2] or 0) >= visit_of(moment))
+    replies = joined(stack, batches, moment // DAY_MS, visited=visited)
     for one, twin, (_, items), reply in zip(together, alone, people, replies, strict=True):
         done = twin.deliver([("impression", item, moment, None) for item in sorted(items)])
         assert reply == done.impressions + done.clicks * 2**7 + done.repeats * 2**14
@@ -115,11 +121,21 @@ def test_whoever_was_erased_is_left_to_nightfeed_record(stack: Stack) -> None:
     gone.deliver([("impression", "b", NOW - DAY_MS, None)])
     stack.worker("user", "forget", gone.user, "--yes")
     replies = joined(stack, [(each.user, {each.numbers["a"]: NOW}) for each in (gone, other)], NOW // DAY_MS)
-    assert replies == [ERASED, 1]
+    assert replies == [CLOSER, 1]
     assert stack.redis.exists(gone.key("seen")) == 0
     assert other.seen() == {"a"}
     assert counted(stack, gone) == {("b", "i"): 1}, "what was counted before names nobody, and stays"
     assert counted(stack, other) == {("a", "i"): 1}
+
+
+def test_whose_visit_is_known_and_who_has_seen_nothing_is_left_to_nightfeed_record(stack: Stack) -> None:
+    """They were removed since: nothing of them is written by the call, and the others are stored, each in their own."""
+    gone, other, last = Person(stack), Person(stack), Person(stack)
+    batches = [(each.user, {each.numbers["a"]: NOW}) for each in (gone, other, last)]
+    assert joined(stack, batches, NOW // DAY_MS, visited=frozenset({gone.user})) == [CLOSER, 1, 1]
+    assert stack.redis.exists(gone.key("seen")) == 0
+    assert counted(stack, gone) == {}
+    assert [person.stored()[2] for person in (gone, other, last)] == [None, visit_of(NOW), visit_of(NOW)]
 
 
 @pytest.mark.parametrize("name", ["users", "erased", "seen"])

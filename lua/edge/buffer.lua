@@ -40,6 +40,16 @@ function _M.add(buffer, text, without)
     buffer.length = length + size
 end
 
+-- Adds `size` bytes of any memory.
+function _M.add_bytes(buffer, bytes_at, size)
+    local length = buffer.length
+    if length + size > buffer.room then
+        grow(buffer, length + size)
+    end
+    copy(buffer.memory + length, bytes_at, size)
+    buffer.length = length + size
+end
+
 -- Adds a whole number that is not negative, in decimal digits.
 function _M.add_number(buffer, number)
     local from, power = buffer.length, 10

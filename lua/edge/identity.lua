@@ -85,8 +85,12 @@ local function verify(text, at, length)
     if not secret or not signature.matches(secret, token, payload, token + payload + 1) then
         return nil
     end
-    -- Of the text itself, so that it stays alive as long as pointers into it are used.
-    return { user = sub(text, at + key_end + 2, at + issued_dot), issued = issued, key_id = key_id }
+    -- Of the text itself, so that it stays alive as long as pointers into it are used. All fields of an identity, so
+    -- that it need not grow into one.
+    return {
+        user = sub(text, at + key_end + 2, at + issued_dot), issued = issued, key_id = key_id,
+        token = nil, fresh = false, reissue = false, source = nil,
+    }
 end
 
 local function verify_text(token)
@@ -179,11 +183,9 @@ function _M.request(sent)
     if not known then
         return mint()
     end
-    local reissue = wants_reissue(known, source)
-    local token = reissue and _M.sign(known.user, ngx.time())
-    return {
-        user = known.user, token = token, issued = known.issued, fresh = false, reissue = reissue, source = source,
-    }
+    known.source, known.reissue = source, wants_reissue(known, source)
+    known.token = known.reissue and _M.sign(known.user, ngx.time())
+    return known
 end
 
 local attributes = "; Path=/; Max-Age=" .. config.cookie_days * DAY_SECONDS .. "; HttpOnly; SameSite="

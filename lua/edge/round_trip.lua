@@ -11,6 +11,7 @@
 local config = require("edge.config").get()
 local report = require("edge.report")
 local resp = require("edge.resp")
+local visits = require("edge.visits")
 
 local tcp = ngx.socket.tcp
 local now, update_time = ngx.now, ngx.update_time
@@ -29,6 +30,7 @@ local _M = {}
 -- When the last connection was refused, or -1.
 local refused = -1
 
+-- Before anything is composed for the connection: what a call leaves out, the same Redis must have.
 local function connect(sock)
     local ok, err = sock:connect(address)
     if not ok then
@@ -38,17 +40,16 @@ local function connect(sock)
         return nil, "connect: " .. err
     end
     refused = -1
+    if sock:getreusedtimes() == 0 then
+        visits.forget_all()
+    end
     return true
 end
 
 -- Opens a connection, or takes one of the pool, and sends; the reader of its replies, or nil, err.
 local function open(sock, request)
-    local ok, err = connect(sock)
-    if not ok then
-        return nil, err
-    end
     local fresh = sock:getreusedtimes() == 0
-    ok, err = sock:send(fresh and AUTH .. request or request)
+    local ok, err = sock:send(fresh and AUTH .. request or request)
     if not ok then
         return nil, "send: " .. err
     end
@@ -207,8 +208,13 @@ end
 -- Returns nil and why not when some of the jobs could not be answered.
 local function talk(sock, jobs, size, limit_ms)
     sock:settimeout(limit_ms)
+    local ok, err = connect(sock)
+    if not ok then
+        return nil, err
+    end
     local request, ordered, joined = request_of(jobs, size)
-    local reader, err = open(sock, request)
+    local reader
+    reader, err = open(sock, request)
     if not reader then
         return nil, err
     elseif not take_all(reader, ordered, size, joined) then

@@ -19,6 +19,7 @@ local round_trip = require("edge.round_trip")
 local semaphore = require("ngx.semaphore")
 
 local now = ngx.now
+local remove = table.remove
 
 local PAUSE = 2
 local LEADERS = 1
@@ -43,7 +44,7 @@ local function new_lane()
 end
 
 local reading, writing = new_lane(), new_lane()
-local spare = {}             -- semaphores that nobody uses
+local spare = {}             -- jobs that nobody uses, with the semaphores they have
 
 -- The job of the lane that has waited longest, or nil.
 local function pop(lane)
@@ -117,12 +118,10 @@ local function wait(lane, job)
         job.err = "too many requests wait for it"
         return
     end
-    job.semaphore = table.remove(spare) or semaphore.new(0)
+    job.semaphore = job.semaphore or semaphore.new(0)
     lane.last = lane.last + 1
     lane.queue[lane.last] = job
-    if job.semaphore:wait(PATIENCE) then
-        spare[#spare + 1] = job.semaphore
-    else
+    if not job.semaphore:wait(PATIENCE) then
         job.gone, job.err = true, "forgotten for " .. PATIENCE .. " s"
     end
 end
@@ -132,19 +131,31 @@ local function failed(err)
     return nil, "failed to ask Redis: " .. err
 end
 
--- All jobs are tables of one shape, of which LuaJIT makes short code.
+-- All jobs are tables of one shape, of which LuaJIT makes short code, and are used again: a beacon leaves less garbage.
 local function new_job(request, count, call, part)
-    return {
-        request = request, count = count, call = call, part = part, replies = nil, err = nil, semaphore = nil,
-        place = nil, gone = nil,
-    }
+    local job = remove(spare)
+    if not job then
+        return {
+            request = request, count = count, call = call, part = part, replies = nil, err = nil, semaphore = nil,
+            place = nil, gone = nil,
+        }
+    end
+    job.request, job.count, job.call, job.part = request, count, call, part
+    return job
 end
 
+-- Its replies, or nil, err. A job that was forgotten may still be in somebody's hands; that of a request which nginx
+-- ended never comes here.
 local function replies_of(job)
-    if job.replies then
-        return job.replies
+    local replies, err = job.replies, job.err
+    if not job.gone then
+        job.request, job.call, job.part, job.replies, job.err, job.place = nil, nil, nil, nil, nil, nil
+        spare[#spare + 1] = job
     end
-    return failed(job.err or "no reply")
+    if replies then
+        return replies
+    end
+    return failed(err or "no reply")
 end
 
 -- Has `job` answered in a lane: its replies, or nil, err.

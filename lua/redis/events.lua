@@ -16,12 +16,15 @@
 --
 -- nightfeed_plain; people of any partitions, so for one server, not for a cluster:
 --   keys  1 counts of the day, of any partition  then seen of each person, then erased of each, then users of each
---   args  1 mask of live buckets  2 expiry of the counts  3 key of pseudonyms  4 the visit (ms)  5 people: of each the
---         expiry of the seen set (Unix s, 4 bytes), the length of the id, the number of words + 128 when the person
---         stands in this call before (a byte each), the words  6 the words of all of them as counts
+--         whose visit is to be written
+--   args  1 mask of live buckets  2 expiry of the counts  3 key of pseudonyms  4 the visit (ms)  5 number of people
+--         6 people: of each the expiry of the seen set (Unix s, 4 bytes), the length of the id less 1, + 128 when the
+--         visit was written before, the number of words, + 128 when the person stands in this call before (a byte
+--         each), the words  7 the words of all of them as counts
 --   reply a list: of each person whose events did not all count as they came, the place (from 1), and then impressions
---         + clicks * 2^7 + repeats * 2^14; or -1: nothing was written, since the person was erased at some time, so
---         that nightfeed_record must look closer; or an error, of that person alone
+--         + clicks * 2^7 + repeats * 2^14; or -1: nothing was written, and nightfeed_record must look closer, since the
+--         person was erased at some time, or the visit is said to be written and nothing that they saw is there; or an
+--         error, of that person alone
 --
 -- Plain events are impressions of one day (the first), each the only event of its item in this call. Most are of an
 -- item about which nothing is known: what came is what is written then, without taking it apart.
@@ -42,8 +45,8 @@
 local NOTED, IMPRESSION, CLICK, DWELL, SEARCH = 0, 1, 2, 3, 7
 local ITEMS = 33554432       -- 2^25
 local CLICKED, UNCOUNTED = 1, 2
-local ERASED = -1            -- a reply
-local AGAIN = 128            -- added to the number of words of a person who stands in the call before
+local CLOSER = -1            -- a reply
+local AGAIN, VISITED = 128, 128
 local MAX_HASHES = 64        -- dwells, reactions and conversions remembered for one user, item and bucket
 local MAX_SEARCHES = 50
 local FIXED_KEYS, FIXED_ARGS = 3, 10
@@ -446,17 +449,22 @@ local function record_known(group, key, words, plain)
     return reply, counted .. table.concat(writes.counts[1] or {})
 end
 
--- The events of the person whose turn it is; `again`: somebody before was the same person.
-local function record_person(group, key, id, plain, again)
+-- The events of the person whose turn it is and whose id has that length; `again`: somebody before was the same person;
+-- `visited`: the visit was written before. Who has no seen set then was removed since, or never came.
+local function record_person(group, key, length, plain, again, visited)
     local keys, turn, size = group.keys, group.turn, group.size
-    if group.some_erased and erased_at(keys[size + 1 + turn], group.secret, id) then
-        return differ(group, ERASED, '')
+    if group.some_erased and erased_at(keys[size + 1 + turn], group.secret, sub(key, -length)) then
+        return differ(group, CLOSER, '')
     end
     local words = group.known[turn] or ''
     if again then
         words = call('GET', key) or ''
     end
-    call('ZADD', keys[2 * size + 1 + turn], 'GT', group.visit, id)
+    if not visited then
+        call('ZADD', keys[group.users], 'GT', group.visit, sub(key, -length))
+    elseif words == '' then
+        return differ(group, CLOSER, '')
+    end
     local reply, counted
     if knows_any(words, plain) then
         reply, counted = record_known(group, key, words, plain)
@@ -478,11 +486,14 @@ local function record_people(group)
         group.turn, group.from = turn, behind
         local at, key = stop, keys[turn + 1]
         local length, number = byte(people, at + 4, at + 5)
-        local again = number >= AGAIN
+        local again, visited = number >= AGAIN, length >= VISITED
         local size = again and 4 * (number - AGAIN) or 4 * number
         stop, behind = at + 6 + size, behind + size
         group.at, group.stop, group.behind = at, stop, behind
-        record_person(group, key, sub(key, -length), sub(people, at + 6, stop - 1), again)
+        if not visited then
+            group.users = group.users + 1
+        end
+        record_person(group, key, length % VISITED + 1, sub(people, at + 6, stop - 1), again, visited)
     end
 end
 
@@ -495,12 +506,14 @@ end
 -- Redis has to collect what is made here.
 --   turn     whose it is    at, stop      their part of `people`      from, behind  their part of `counts`
 --   copied   where the counts begin that are not among those `counted` yet
+--   users    the place among the keys of the last users that were used
 local function record_plain(keys, args)
     bind()
-    local size, people = (#keys - 1) / 3, args[5]
+    local size, people = tonumber(args[5]), args[6]
     local group = {
         keys = keys, size = size, mask = tonumber(args[1]), secret = args[3], visit = args[4], people = people,
-        counts = args[6], known = call('MGET', unpack(keys, 2, size + 1)), bucket = bucket_bits(byte(people, 7)),
+        counts = args[7], users = 2 * size + 1, known = call('MGET', unpack(keys, 2, size + 1)),
+        bucket = bucket_bits(byte(people, 7)),
         some_erased = call('EXISTS', unpack(keys, size + 2, 2 * size + 1)) > 0,
         turn = 0, at = 1, stop = 1, from = 1, behind = 1, copied = 1, counted = {}, replies = {},
     }

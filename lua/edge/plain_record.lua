@@ -187,6 +187,7 @@ end
 
 -- What of a beacon goes into a call. Parts are used again, so that a beacon leaves less garbage; one that has failed is
 -- not: whoever asked Redis may still have it.
+local KEPT = 512             -- more than wait at once, but for a storm
 local spare = {}
 
 local function new_part()
@@ -216,7 +217,10 @@ function _M.write(user, count, day, newest, now_ms)
     if not reply then
         return nil, err
     end
-    spare[#spare + 1] = part
+    local kept = #spare
+    if kept < KEPT then
+        spare[kept + 1] = part
+    end
     if reply == CLOSER then
         visits.forget(part.place)
         return false

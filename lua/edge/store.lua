@@ -25,6 +25,7 @@ local PAUSE = 2
 local LEADERS = 1
 local BATCH = 32             -- requests in one round trip
 local QUEUE = 20000          -- requests that may wait
+local KEPT = 512             -- jobs to be used again: more than wait at once, but for a storm
 
 local timeout_ms = config.redis_timeout_ms
 -- Longer than a leader can take: nginx may end a request, of HTTP/2 for instance, and with it a leader. Then the next
@@ -148,9 +149,10 @@ end
 -- ended never comes here.
 local function replies_of(job)
     local replies, err = job.replies, job.err
-    if not job.gone then
+    local kept = #spare
+    if not job.gone and kept < KEPT then
         job.request, job.call, job.part, job.replies, job.err, job.place = nil, nil, nil, nil, nil, nil
-        spare[#spare + 1] = job
+        spare[kept + 1] = job
     end
     if replies then
         return replies
